@@ -1,0 +1,118 @@
+"""Strict conversion between the messages and JSON values, with the standard library alone.
+
+The agent reads requests with it. The host reads answers with pydantic over the same classes; a test feeds both the
+same values and holds them to the same verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from functools import lru_cache
+from typing import Any, Dict, List, Tuple, Type, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Message = TypeVar("Message")
+
+
+class WireError(ValueError):
+    """A message does not have the form that the protocol gives it. Says which field and what was got."""
+
+
+def to_wire(message: Any) -> Dict[str, Any]:
+    """Return a message as a dictionary of JSON values (tuples become lists)."""
+    if not dataclasses.is_dataclass(message) or isinstance(message, type):
+        raise TypeError(f"to_wire takes a message, got {type(message).__name__}")
+    return dataclasses.asdict(message)
+
+
+def from_wire(cls: Type[Message], value: Any, path: str = "") -> Message:
+    """Build a message of type ``cls`` from JSON values.
+
+    Raises:
+        WireError: an unknown or missing key, or a value of another type (no conversions, no NaN or infinity).
+    """
+    where = path or cls.__name__
+    if not isinstance(value, dict):
+        raise WireError(f"{where}: expected an object, got {_kind(value)}")
+    hints = _hints(cls)
+    unknown = sorted(set(value) - set(hints))
+    if unknown:
+        raise WireError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(hints))}")
+    arguments = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name in value:
+            arguments[field.name] = _decode(hints[field.name], value[field.name], f"{where}.{field.name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise WireError(f"{where}: key {field.name!r} is missing")
+    return cls(**arguments)
+
+
+def loads(text: Union[str, bytes]) -> Any:
+    """Parse JSON, refusing duplicate keys, NaN and infinities.
+
+    Raises:
+        WireError: the text is not such JSON.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except WireError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"not JSON: {error}") from None
+
+
+def dumps(value: Any) -> bytes:
+    """Serialize JSON values compactly; NaN and infinities are refused with ValueError."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+
+
+@lru_cache(maxsize=None)
+def _hints(cls: Any) -> Dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {name: hint for name, hint in get_type_hints(cls).items() if name in names}
+
+
+def _decode(hint: Any, value: Any, where: str) -> Any:
+    if hint is Any:
+        return value
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Union:  # Optional[X]
+        if value is None:
+            return None
+        return _decode(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise WireError(f"{where}: expected an array, got {_kind(value)}")
+        return tuple(_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise WireError(f"{where}: expected an object, got {_kind(value)}")
+        return value
+    if dataclasses.is_dataclass(hint):
+        return from_wire(hint, value, where)  # type: ignore[arg-type]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        raise WireError(f"{where}: expected {hint.__name__}, got {_kind(value)}")
+    if hint is float and not math.isfinite(value):
+        raise WireError(f"{where}: must be finite, got {value}")
+    return value
+
+
+def _unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen = set()
+        duplicate = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
+        raise WireError(f"key {duplicate!r} stands twice in one object")
+    return result
+
+
+def _refuse_constant(name: str) -> Any:
+    raise WireError(f"{name} is not a value of this protocol")
+
+
+def _kind(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

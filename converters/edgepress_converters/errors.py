@@ -1,0 +1,46 @@
+"""Errors of conversion. This package knows nothing of the host's, which translates them at one place.
+
+::
+
+    ConverterError
+    ├── NotTFLiteError          the file is no TFLite flatbuffer
+    ├── ConversionRefusedError  the converter raised: says what it said
+    ├── UnexpectedFloatError    a float tensor in a model that should be integer; ``tensors`` names them
+    ├── WorkerDiedError         the worker process was killed: ``signal`` and ``task``
+    └── UnsupportedOptionError  an option that is not built yet, or does not go with the format
+"""
+
+from __future__ import annotations
+
+
+class ConverterError(Exception):
+    """Root of this package's errors."""
+
+
+class NotTFLiteError(ConverterError):
+    """The file is no TFLite flatbuffer, or a truncated one."""
+
+
+class ConversionRefusedError(ConverterError):
+    """The TFLite converter refused the model."""
+
+
+class UnexpectedFloatError(ConverterError):
+    """A float tensor in a model that should be integer throughout."""
+
+    def __init__(self, message: str, tensors: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.tensors = tensors
+
+
+class WorkerDiedError(ConverterError):
+    """The worker process was killed by a signal or exited."""
+
+    def __init__(self, message: str, signal: str = "", task: str = "") -> None:
+        super().__init__(message)
+        self.signal = signal
+        self.task = task
+
+
+class UnsupportedOptionError(ConverterError):
+    """An option that is not built yet, or does not go with the format."""

@@ -1,0 +1,59 @@
+"""What a .tflite file says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a TFLite model.
+
+    Attributes:
+        name: the name in the model's signature where it has one, else the tensor's.
+        position: where it stands among the interpreter's ``get_input_details()`` / ``get_output_details()``.
+        dtype: numpy name, e.g. ``int8``.
+        shape: with the batch (1).
+        scale, zero_point: of a quantized tensor, per tensor; None for others.
+    """
+
+    name: str
+    position: int
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True)
+class OperatorUse:
+    """One kind of operator in a model: its TFLite name and version, how often it occurs, and the bytes of the
+    constants that it reads (a constant read by several is counted with the first)."""
+
+    name: str
+    version: int
+    count: int
+    constant_bytes: int
+
+
+@dataclass(frozen=True)
+class TFLiteModel:
+    """A TFLite file, with its inputs and outputs in the order of the Keras model it came from (by signature name).
+
+    Attributes:
+        tensor_types: how many tensors have each TFLite type, e.g. ``{"INT8": 22, "INT32": 10}``.
+        float_tensors: ``OPERATOR: tensor name`` for each float32/float16 tensor that an operator other than QUANTIZE
+            and DEQUANTIZE at the borders reads or writes. Empty in a full integer model.
+        min_runtime_version: what the converter wrote, which is not to be trusted (empty or wrong for several formats).
+    """
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: tuple[OperatorUse, ...]
+    tensor_types: tuple[tuple[str, int], ...]
+    float_tensors: tuple[tuple[str, str], ...]
+    min_runtime_version: str

@@ -1,0 +1,47 @@
+"""What a conversion should produce."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Format = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
+InputOutputType = Literal["float32", "int8"]
+Backend = Literal["tflite", "ai-edge-quantizer"]
+Calibration = Literal["minmax", "percentile", "mse"]
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+CALIBRATED_FORMATS: tuple[Format, ...] = ("int8", "int16x8")
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """How a Keras model becomes a TFLite file. Compression steps may return a copy with more in it.
+
+    Attributes:
+        format: ``float32``; ``float16`` (weights); ``dynamic`` (int8 weights, float activations); ``int8`` (int8
+            weights and activations); ``int16x8`` (int8 weights, int16 activations).
+        io: type of inputs and outputs of an ``int8`` model. Ignored by the other formats, whose I/O is float32.
+        backend: who quantizes after training.
+        calibration: how activation ranges are taken from the calibration data.
+        calibration_samples: how many training samples the ranges are taken from, at most.
+        allow_float: operators (TFLite names, e.g. ``RSQRT``) that may stay float in an ``int8`` model. Any other float
+            tensor there is an error.
+    """
+
+    format: Format = "float32"
+    io: InputOutputType = "int8"
+    backend: Backend = "tflite"
+    calibration: Calibration = "minmax"
+    calibration_samples: int = 200
+    allow_float: tuple[str, ...] = ()
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether the format takes a representative dataset."""
+        return self.format in CALIBRATED_FORMATS
+
+    def allowing_float(self, *operators: str) -> ConversionOptions:
+        """Return a copy that also allows these operators to stay float."""
+        return dataclasses.replace(self, allow_float=tuple(dict.fromkeys((*self.allow_float, *operators))))

@@ -1,0 +1,1 @@
+"""Compress a Keras model, run it on your own board, believe the number."""

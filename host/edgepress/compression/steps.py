@@ -1,0 +1,113 @@
+"""What a compression step is.
+
+A step is a pure function: it gets a Keras model and gives another one back; it never changes the one it was given, and
+what it knows of the data is :class:`~edgepress.data.TrainingData` (the held-out split cannot reach it). A step of a new
+kind needs a configuration class in ``recipe.py`` and an entry in ``compress.STEPS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgepress.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    import keras
+    from edgepress_agent.protocol.messages import RunReport
+    from edgepress_converters.model import TFLiteModel
+    from edgepress_converters.options import ConversionOptions
+
+    from edgepress.data import TrainingData
+    from edgepress.training.objective import Objective
+
+Judge = Callable[["TFLiteModel"], "RunReport"]
+"""Asks the board: converts nothing, measures one file. None where there is no device."""
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a step works with besides the model.
+
+    Attributes:
+        data: training and validation data.
+        objective: loss, metric and learning rate: how any model of this run is trained and judged.
+        original: the model as it came in, the default teacher. Not to be changed.
+        conversion: the options as the recipe and the steps before left them.
+        judge: asks the board, or None: then the step takes its default, and its entry says "not measured".
+        seed: of every random choice the step makes.
+        progress: where it says how far it is.
+    """
+
+    data: TrainingData
+    objective: Objective
+    original: keras.Model
+    conversion: ConversionOptions
+    judge: Judge | None = None
+    seed: int = 0
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something a step did to a layer: ``layer``, and in words and numbers what (``64 -> 32 filters``)."""
+
+    layer: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Something a step left alone, and why."""
+
+    layer: str
+    why: str
+
+
+@dataclass(frozen=True)
+class StepEntry:
+    """A step's part of the :class:`~edgepress.compression.report.CompressionReport`. Fractions are 0..1.
+
+    Attributes:
+        kind: the recipe's word.
+        settings: every setting with its value, defaults and choices filled in: what the recipe id is made from.
+        parameters_before, parameters_after: number of weights.
+        macs_before, macs_after: multiply-accumulates of one inference.
+        metric_before, metric_after: on the validation split.
+        duration_s: wall time of the step.
+        notes: sentences a user should read, "not measured" among them.
+    """
+
+    kind: str
+    settings: dict[str, Any]
+    changed: tuple[Change, ...]
+    skipped: tuple[Skip, ...]
+    parameters_before: int
+    parameters_after: int
+    macs_before: int
+    macs_after: int
+    metric_before: float
+    metric_after: float
+    duration_s: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step gives back: the new model, the options for its conversion, and what it changed.
+
+    Parameters, MACs, metric and time around the step are measured by ``compress``, the same way for all."""
+
+    model: keras.Model
+    conversion: ConversionOptions
+    changed: tuple[Change, ...] = ()
+    skipped: tuple[Skip, ...] = ()
+    notes: tuple[str, ...] = ()
+    choices: dict[str, Any] = field(default_factory=dict)
+
+
+class Step(Protocol):
+    """A kind of step: configuration from the recipe in, outcome out."""
+
+    def __call__(self, model: keras.Model, settings: Any, context: StepContext, /) -> StepOutcome: ...
