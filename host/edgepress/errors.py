@@ -4,7 +4,7 @@
 
     EdgepressError
     ├── InputError (ValueError)         what the user handed in cannot be used
-    │   ├── ModelError                      not a Keras 3 file, subclassed, channels_first, unknown layer, no TFLite file
+    │   ├── ModelError                      not Keras 3, subclassed, channels_first, unknown layer, no TFLite
     │   ├── DataError                       shape, label range, NaN, missing arrays
     │   ├── RecipeError                     a recipe's key or value
     │   ├── MetricError                     no metric to judge by, or none of that name
@@ -35,7 +35,8 @@
     ├── OutputCheckError                the board's outputs are wrong
     └── TableError                      the database cannot be opened, is newer than this edgepress, or refuses a row
 
-Messages say what was wanted, what was got, what exists, and what to do next. Where a builtin fits, an error is also one.
+Messages say what was wanted, what was got, what exists, and what to do next. Where a builtin fits, an error is also
+one.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class UnexpectedFloatError(ConversionError):
     """A float tensor in a model that the recipe asked to be integer throughout."""
 
 
-class WorkerDied(ConversionError):  # noqa: N818 -- it is an event; "WorkerDiedError" says no more
+class WorkerDied(ConversionError):
     """The process that converts or runs models was killed."""
 
 
@@ -175,9 +176,7 @@ class ModelRejectedError(AgentError):
 class ModelKilledWorkerError(AgentError):
     """The board's runtime died of the model; the agent lives. ``signal`` is its name, e.g. "SIGSEGV"."""
 
-    def __init__(
-        self, message: str, device: str | None = None, code: str = "worker-killed", signal: str = ""
-    ) -> None:
+    def __init__(self, message: str, device: str | None = None, code: str = "worker-killed", signal: str = "") -> None:
         super().__init__(message, device, code)
         self.signal = signal
 
@@ -185,9 +184,7 @@ class ModelKilledWorkerError(AgentError):
 class JobError(AgentError):
     """A job failed, passed its deadline or was cancelled. ``job_id`` names it on the board."""
 
-    def __init__(
-        self, message: str, device: str | None = None, code: str = "internal", job_id: str = ""
-    ) -> None:
+    def __init__(self, message: str, device: str | None = None, code: str = "internal", job_id: str = "") -> None:
         super().__init__(message, device, code)
         self.job_id = job_id
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -17,19 +17,11 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where tasks are shown."""
 
-    def task(self, description: str, total: float | None = None) -> AbstractTask:
+    def task(self, description: str, total: float | None = None) -> AbstractContextManager[Task]:
         """Open a task; it closes with its ``with`` block. ``total`` None: nobody knows how long."""
 
     def note(self, message: str) -> None:
         """Say one sentence that stays on the screen."""
-
-
-class AbstractTask(Protocol):
-    """A context manager that gives a :class:`Task`."""
-
-    def __enter__(self) -> Task: ...
-
-    def __exit__(self, *exception: object) -> bool | None: ...
 
 
 class _SilentTask:

@@ -35,7 +35,7 @@ def from_wire(cls: Type[Message], value: Any, path: str = "") -> Message:
     where = path or cls.__name__
     if not isinstance(value, dict):
         raise WireError(f"{where}: expected an object, got {_kind(value)}")
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     unknown = sorted(set(value) - set(hints))
     if unknown:
         raise WireError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(sorted(hints))}")

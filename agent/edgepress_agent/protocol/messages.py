@@ -315,9 +315,7 @@ class EvaluateReport(_Wire):
     operator_nodes: int
     samples: int
     outputs_sha256: str
-    latency_ns: Tuple[
-        int, ...
-    ]  # of each inference; untidy on purpose: no warm-up, for progress and sanity only
+    latency_ns: Tuple[int, ...]  # of each inference; untidy on purpose: no warm-up, for progress and sanity only
     memory: Memory
 
 

@@ -77,7 +77,7 @@ def quantize(array: Array, dtype: Any, scale: Optional[float], zero_point: Optio
     return np.clip(np.round(values), limits.min, limits.max).astype(dtype)
 
 
-def dequantize(array: Array, scale: Optional[float], zero_point: Optional[int]) -> "NDArray[np.float32]":
+def dequantize(array: Array, scale: Optional[float], zero_point: Optional[int]) -> NDArray[np.float32]:
     """Turn an output tensor into real values, float32: ``(q - zero_point) * scale``; a cast without a scale."""
     import numpy as np
 
