@@ -6,7 +6,10 @@
     ├── NotTFLiteError          the file is no TFLite flatbuffer
     ├── ConversionRefusedError  the converter raised: says what it said
     ├── UnexpectedFloatError    a float tensor in a model that should be integer; ``tensors`` names them
+    ├── RunRefusedError         the host's TFLite runtime raised while it loaded or ran a model
     ├── WorkerDiedError         the worker process was killed: ``signal`` and ``task``
+    ├── CalibrationError        calibration data are missing or cannot be used
+    ├── MissingTensorFlowError  there is no TensorFlow in this environment
     └── UnsupportedOptionError  an option that is not built yet, or does not go with the format
 """
 
@@ -33,13 +36,25 @@ class UnexpectedFloatError(ConverterError):
         self.tensors = tensors
 
 
+class RunRefusedError(ConverterError):
+    """The host's TFLite runtime raised while it loaded or ran a model."""
+
+
 class WorkerDiedError(ConverterError):
-    """The worker process was killed by a signal or exited."""
+    """The worker process was killed by a signal or exited; ``signal`` is empty when it exited."""
 
     def __init__(self, message: str, signal: str = "", task: str = "") -> None:
         super().__init__(message)
         self.signal = signal
         self.task = task
+
+
+class CalibrationError(ConverterError):
+    """Calibration data are missing, or cannot be used."""
+
+
+class MissingTensorFlowError(ConverterError):
+    """There is no TensorFlow in this environment."""
 
 
 class UnsupportedOptionError(ConverterError):

@@ -1,0 +1,72 @@
+"""What is checked before a conversion, and on its result."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgepress_converters.errors import CalibrationError, UnexpectedFloatError, UnsupportedOptionError
+from edgepress_converters.model import TFLiteModel
+from edgepress_converters.options import ConversionOptions
+from edgepress_converters.worker.messages import Array
+
+NAMED_TENSORS = 5  # in an error's message; its attribute has all
+
+
+def check_options(options: ConversionOptions) -> None:
+    """Refuse what is not built yet.
+
+    Raises:
+        UnsupportedOptionError: names the option, and what there is instead.
+    """
+    if options.backend != "tflite":
+        raise UnsupportedOptionError(f'backend = "{options.backend}" is not built yet; "tflite" is')
+    if options.calibration != "minmax":
+        raise UnsupportedOptionError(f'calibration = "{options.calibration}" is not built yet; "minmax" is')
+
+
+def calibration_samples(options: ConversionOptions, calibration: tuple[Array, ...] | None) -> tuple[Array, ...] | None:
+    """Return at most ``options.calibration_samples`` samples, evenly spread; None when the format takes none.
+
+    Raises:
+        CalibrationError: the format needs data and there are none; arrays of different lengths; NaN or infinity.
+    """
+    if not options.needs_calibration:
+        return None
+    if not calibration or len(calibration[0]) == 0:
+        raise CalibrationError(
+            f"{options.format} takes the ranges of activations from data, and got none: give training data, "
+            "or one of the formats float32, float16 and dynamic"
+        )
+    counts = [len(array) for array in calibration]
+    if len(set(counts)) != 1:
+        raise CalibrationError(f"every input needs as many calibration samples as the others; got {counts}")
+    for position, array in enumerate(calibration):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise CalibrationError(f"the calibration data of input {position} contain NaN or infinity")
+    count = min(counts[0], options.calibration_samples)
+    chosen = np.linspace(0, counts[0] - 1, count).round().astype(int)
+    return tuple(array[chosen] for array in calibration)
+
+
+def refuse_unexpected_float(model: TFLiteModel, options: ConversionOptions) -> None:
+    """Refuse an int8 model in which something stayed float that nobody allowed.
+
+    Raises:
+        UnexpectedFloatError: names operators and tensors; ``tensors`` has the names of all of them.
+    """
+    if options.format != "int8":
+        return
+    found = [(operator, tensor) for operator, tensor in model.float_tensors if operator not in options.allow_float]
+    if options.io == "int8":
+        for kind, specs in (("input", model.inputs), ("output", model.outputs)):
+            found += [(kind, spec.name) for spec in specs if spec.dtype.startswith("float")]
+    if not found:
+        return
+    operators = ", ".join(dict.fromkeys(operator for operator, _ in found))
+    tensors = tuple(dict.fromkeys(tensor for _, tensor in found))
+    more = f" and {len(tensors) - NAMED_TENSORS} more" if len(tensors) > NAMED_TENSORS else ""
+    raise UnexpectedFloatError(
+        f"the int8 model has float tensors at {operators}: {', '.join(tensors[:NAMED_TENSORS])}{more}. "
+        "Allow these operators to stay float (allow_float), or replace the layers they come from",
+        tensors,
+    )

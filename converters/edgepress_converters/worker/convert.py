@@ -1,0 +1,92 @@
+"""SavedModel to TFLite, by TensorFlow's converter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgepress_converters.errors import ConversionRefusedError, MissingTensorFlowError
+from edgepress_converters.options import ConversionOptions
+from edgepress_converters.signature import SIGNATURE, input_name
+from edgepress_converters.worker.messages import Array, Message, load_arrays
+
+MAX_REASON_CHARACTERS = 400
+
+
+def convert(request: Message) -> None:
+    """Convert as a "convert" request asks and write the file.
+
+    Raises:
+        ConversionRefusedError: whatever the converter raised, in one line.
+        MissingTensorFlowError: there is none.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise MissingTensorFlowError(f"conversion needs TensorFlow, which cannot be imported: {error}") from error
+    options = ConversionOptions(**request["options"])
+    calibration = load_arrays(Path(request["calibration"])) if request["calibration"] else ()
+    converter = tf.lite.TFLiteConverter.from_saved_model(request["saved_model"], signature_keys=[SIGNATURE])
+    configure(converter, options, calibration)
+    try:
+        content = converter.convert()
+    except Exception as error:  # the converter's exceptions have no common class
+        raise ConversionRefusedError(reason(error)) from error
+    Path(request["output"]).write_bytes(content)
+
+
+def configure(converter: Any, options: ConversionOptions, calibration: tuple[Array, ...]) -> None:
+    """Set a ``TFLiteConverter`` up for a format. Operators of TensorFlow itself (SELECT_TF_OPS) are never allowed: no
+    runtime on a board has them."""
+    import tensorflow as tf
+
+    if options.format != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if options.format == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if options.format == "dynamic":
+        # Since TF 2.17 dense weights get a scale per channel, which needs FULLY_CONNECTED v12; tflite-runtime 2.14, the
+        # only runtime for 32-bit boards, ends at v10. One scale per tensor gives v9, which every runtime takes.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    if options.needs_calibration:
+        converter.representative_dataset = lambda: _samples(calibration)
+    if options.format == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if options.io == "int8":
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+    if options.format == "int16x8":
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+
+
+def _samples(calibration: tuple[Array, ...]) -> Iterator[dict[str, Array]]:
+    for index in range(len(calibration[0])):
+        yield {input_name(position): array[index : index + 1] for position, array in enumerate(calibration)}
+
+
+_NO_OPERATOR = re.compile(r"^(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
+_LOCATED = re.compile(r"\"([\w.]+):\", \"([^\"@]+)@")
+_MLIR_ERROR = re.compile(r"error: (?:loc\(.*\): )?(.+)")
+
+
+def reason(error: Exception) -> str:
+    """Return what the converter said in one line: without MLIR's dump of the program, with the operator's name and,
+    where it is known, the layer's."""
+    text = str(error)
+    missing = [name.strip() for names in _NO_OPERATOR.findall(text) for name in names.split(",")]
+    if missing:
+        places = dict(_LOCATED.findall(text))
+        named = [f"{name} (at {places[name].rsplit('/', 1)[0]})" if name in places else name for name in missing]
+        return f"TFLite has no operator for TensorFlow's {', '.join(named)}"
+    found = _MLIR_ERROR.search(text)
+    if found:
+        return _shorten(found[1])
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return _shorten(" ".join(dict.fromkeys(lines)) or type(error).__name__)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_REASON_CHARACTERS else text[: MAX_REASON_CHARACTERS - 1] + "…"
