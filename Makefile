@@ -1,0 +1,24 @@
+# Two commands: `make demo` shows the whole way from a Keras model to a measured table, `make test` proves it.
+BIN := .venv/bin
+DEVICE ?= local
+RECIPES ?= float32,dynamic,int8,prune50-int8,svd-int8,student50-int8
+
+.PHONY: demo test lint clean
+
+demo: .venv/.demo
+	@$(BIN)/python examples/digits.py demo
+	@EDGEPRESS_DB=demo/edgepress.db $(BIN)/edgepress run demo/digits.keras --data demo/digits.npz \
+		--recipe $(RECIPES) --device $(DEVICE) --cache demo/cache
+
+test: .venv/.dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
+
+.venv/.demo .venv/.dev: pyproject.toml scripts/setup.sh
+	@scripts/setup.sh $(subst .venv/.,,$@)
+
+clean:
+	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
