@@ -4,6 +4,7 @@
 
     ConverterError
     ├── NotTFLiteError          the file is no TFLite flatbuffer
+    ├── UnsupportedModelError   a Keras model that cannot be exported: no fixed graph, open dimensions
     ├── ConversionRefusedError  the converter raised: says what it said
     ├── UnexpectedFloatError    a float tensor in a model that should be integer; ``tensors`` names them
     ├── RunRefusedError         the host's TFLite runtime raised while it loaded or ran a model
@@ -22,6 +23,10 @@ class ConverterError(Exception):
 
 class NotTFLiteError(ConverterError):
     """The file is no TFLite flatbuffer, or a truncated one."""
+
+
+class UnsupportedModelError(ConverterError):
+    """A Keras model that cannot be exported: it has no fixed graph, or an open dimension besides the batch."""
 
 
 class ConversionRefusedError(ConverterError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepress_converters.errors import ConversionRefusedError
+from edgepress_converters.errors import UnsupportedModelError
 from edgepress_converters.signature import SIGNATURE, input_name, output_name
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ def export_saved_model(model: keras.Model, directory: Path) -> None:
     because the CPU delegate leaves them alone. Inputs keep their dtype; the signature's names carry the model's order.
 
     Raises:
-        ConversionRefusedError: the model has no fixed graph, or an input has an open dimension besides the batch.
+        UnsupportedModelError: the model has no fixed graph, or an input has an open dimension besides the batch.
     """
     import keras
     import tensorflow as tf
 
     if not getattr(model, "inputs", None):
-        raise ConversionRefusedError(
+        raise UnsupportedModelError(
             f"cannot export {model.name!r}: a functional or Sequential model is needed, whose inputs are known; "
             f"got {type(model).__name__}"
         )
@@ -53,7 +53,7 @@ def export_saved_model(model: keras.Model, directory: Path) -> None:
 def _shape_of_one(tensor: Any) -> tuple[int, ...]:
     shape = tuple(tensor.shape[1:])
     if None in shape:
-        raise ConversionRefusedError(
+        raise UnsupportedModelError(
             f"cannot export: input {tensor.name!r} has the shape {tuple(tensor.shape)}; only the batch may be open. "
             "Give the input a fixed shape"
         )

@@ -17,6 +17,28 @@ from edgepress_converters.model import TFLiteModel
 
 VersionRange = tuple[int, int] | None  # of an operator: lowest and highest version; None: the runtime lacks it
 
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return a version's numbers: "2.1.6" is (2, 1, 6), and so is "2.1.6.dev20250101"."""
+    numbers = []
+    for part in version.split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+def _probed() -> tuple[tuple[str, str], ...]:
+    names = [file.name for file in (resources.files("edgepress_converters") / "data").iterdir()]
+    found = [
+        name.removeprefix("op_versions_").removesuffix(".json").split("_") for name in names if "op_versions" in name
+    ]
+    return tuple(sorted(((name, version) for name, version in found), key=lambda pair: (pair[0], _numbers(pair[1]))))
+
+
+KNOWN = _probed()
+"""Name and version of each probed runtime, oldest version first."""
+
 # Types newer than a probed runtime's schema, or that it reads and computes wrongly. tflite-runtime 2.14 loads INT4
 # weights without a word and answers garbage (digits: accuracy 0.10 instead of 0.97).
 _REFUSED_TYPES: Mapping[tuple[str, str], frozenset[str]] = {
@@ -26,17 +48,6 @@ _REFUSED_TYPES: Mapping[tuple[str, str], frozenset[str]] = {
     ("ai-edge-litert", "1.4"): frozenset({"INT2", "UINT4", "FLOAT8_E4M3FN", "FLOAT8_E5M2"}),
     ("ai-edge-litert", "2.3"): frozenset(),
 }
-
-
-@cache
-def known_runtimes() -> Mapping[str, tuple[str, ...]]:
-    """Return the probed versions of each runtime, oldest first."""
-    found: dict[str, list[str]] = {}
-    for file in (resources.files("edgepress_converters") / "data").iterdir():
-        if file.name.startswith("op_versions_"):
-            name, version = file.name.removeprefix("op_versions_").removesuffix(".json").split("_")
-            found.setdefault(name, []).append(version)
-    return MappingProxyType({name: tuple(sorted(versions, key=_numbers)) for name, versions in sorted(found.items())})
 
 
 @cache
@@ -54,8 +65,8 @@ def probed_version(runtime_name: str, runtime_version: str) -> str | None:
     Runtimes learn operators and do not forget them, so that what the older one takes the asked one takes too. None:
     every probed version is newer, or the runtime is unknown.
     """
-    probed = known_runtimes().get(runtime_name, ())
-    not_newer = [version for version in probed if _numbers(version) <= _numbers(runtime_version)]
+    asked = _numbers(runtime_version)
+    not_newer = [version for name, version in KNOWN if name == runtime_name and _numbers(version) <= asked]
     return not_newer[-1] if not_newer else None
 
 
@@ -63,7 +74,7 @@ def incompatibilities(model: TFLiteModel, runtime_name: str, runtime_version: st
     """Return, in sentences, why a runtime cannot take a model; empty when it can."""
     probed = probed_version(runtime_name, runtime_version)
     if probed is None:
-        known = ", ".join(f"{name} {version}" for name, versions in known_runtimes().items() for version in versions)
+        known = ", ".join(f"{name} {version}" for name, version in KNOWN)
         return (f"nothing is known about {runtime_name} {runtime_version}; known are {known} and what came after",)
     asked = f"{runtime_name} {runtime_version}"
     if _numbers(runtime_version)[: len(_numbers(probed))] != _numbers(probed):
@@ -83,13 +94,3 @@ def incompatibilities(model: TFLiteModel, runtime_name: str, runtime_version: st
         if name in _REFUSED_TYPES[runtime_name, probed] or name.startswith("TYPE_"):
             reasons.append(f"the model has {count} tensors of type {name}, which {asked} cannot compute with")
     return tuple(reasons)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return a version's numbers: "2.1.6" is (2, 1, 6), and so is "2.1.6.dev20250101"."""
-    numbers = []
-    for part in version.split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)

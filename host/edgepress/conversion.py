@@ -1,0 +1,111 @@
+"""The one place where the host calls the converters, and where their errors become the host's."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from edgepress_converters import errors as converter_errors
+from numpy.typing import NDArray
+
+from edgepress.errors import (
+    ConversionError,
+    DataError,
+    MissingPackageError,
+    ModelError,
+    NotBuiltYetError,
+    UnexpectedFloatError,
+    WorkerDied,
+)
+
+if TYPE_CHECKING:
+    import keras
+    from edgepress_converters.model import TFLiteModel
+    from edgepress_converters.options import ConversionOptions
+    from edgepress_converters.pool import WorkerPool
+
+
+def convert_model(
+    model: keras.Model,
+    output: Path,
+    options: ConversionOptions,
+    calibration: Sequence[NDArray[Any]] | None,
+    pool: WorkerPool,
+) -> TFLiteModel:
+    """Convert a Keras model to the TFLite file ``output``, with the batch fixed to 1.
+
+    ``output`` appears complete and checked, or not at all.
+
+    Args:
+        calibration: one array per model input, in model order, each ``(n, ...)``: training inputs. Needed by ``int8``
+            and ``int16x8`` only; ``options.calibration_samples`` of them are used.
+
+    Raises:
+        ModelError: the model has no fixed graph or an open dimension.
+        DataError: calibration data are missing, do not match the model's inputs, or contain NaN.
+        ConversionError: the converter refused, or died (WorkerDied), or left something float in an int8 model
+            (UnexpectedFloatError).
+        NotBuiltYetError: an option that a later version will know.
+    """
+    from edgepress_converters.export import export_saved_model
+
+    samples = _as_inputs(model, calibration) if calibration is not None and options.needs_calibration else None
+    with tempfile.TemporaryDirectory(prefix="edgepress-") as scratch, translated():
+        saved_model = Path(scratch) / model.name
+        export_saved_model(model, saved_model)
+        return pool.convert(saved_model, output, options, samples)
+
+
+def inspect(path: Path) -> TFLiteModel:
+    """Read what a .tflite file says about itself; see :class:`edgepress_converters.model.TFLiteModel`.
+
+    Raises:
+        ModelError: there is no such file, or it is no TFLite file, or it is truncated or damaged.
+    """
+    from edgepress_converters.flatbuffer import read_model
+
+    try:
+        with translated():
+            return read_model(path)
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the converters' errors into those of :mod:`edgepress.errors`. The original is the ``__cause__``."""
+    try:
+        yield
+    except converter_errors.ConverterError as error:
+        for converter_class, host_class in _TRANSLATIONS.items():
+            if isinstance(error, converter_class):
+                raise host_class(str(error)) from error
+        raise ConversionError(str(error)) from error
+
+
+_TRANSLATIONS = {
+    converter_errors.NotTFLiteError: ModelError,
+    converter_errors.UnsupportedModelError: ModelError,
+    converter_errors.CalibrationError: DataError,
+    converter_errors.UnsupportedOptionError: NotBuiltYetError,
+    converter_errors.MissingTensorFlowError: MissingPackageError,
+    converter_errors.UnexpectedFloatError: UnexpectedFloatError,
+    converter_errors.WorkerDiedError: WorkerDied,
+}
+
+
+def _as_inputs(model: keras.Model, arrays: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+    """Return arrays in the dtypes of the model's inputs; without a graph the export says what is wrong."""
+    inputs = model.inputs or ()
+    if inputs and len(inputs) != len(arrays):
+        raise DataError(f"calibration of {model.name!r} takes {len(inputs)} arrays, one per input; got {len(arrays)}")
+    for tensor, array in zip(inputs, arrays, strict=False):
+        if tuple(array.shape[1:]) != tuple(tensor.shape[1:]):
+            raise DataError(
+                f"calibration data of input {tensor.name!r} have shape {array.shape}; the model takes {tensor.shape}"
+            )
+    return tuple(np.asarray(array, tensor.dtype) for tensor, array in zip(inputs, arrays, strict=False))

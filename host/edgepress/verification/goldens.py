@@ -1,0 +1,73 @@
+"""Inputs whose right answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepress.verification.reference import run_file
+
+if TYPE_CHECKING:
+    import keras
+    from edgepress_converters.model import TensorSpec, TFLiteModel
+    from edgepress_converters.pool import WorkerPool
+
+Array = NDArray[Any]
+
+RANDOM_GOLDENS = 8
+
+
+@dataclass(frozen=True)
+class Goldens:
+    """A few inputs and what comes out for them.
+
+    Attributes:
+        inputs: real values, one array per model input, in model order, each ``(n, ...)``.
+        reference_outputs: of the Keras model, float32, in model order; None when there is only a file.
+        host_outputs: of the same file on this machine, raw, in model order.
+    """
+
+    inputs: tuple[Array, ...]
+    reference_outputs: tuple[NDArray[np.float32], ...] | None
+    host_outputs: tuple[Array, ...]
+
+
+def make_goldens(reference: keras.Model, model: TFLiteModel, inputs: Sequence[Array], pool: WorkerPool) -> Goldens:
+    """Run the Keras model and the file that was made of it on ``inputs`` (model order, each ``(n, ...)``).
+
+    Raises:
+        DataError: the inputs do not fit. ConversionError: the host's runtime refuses the file or died of it.
+    """
+    from edgepress.training.evaluate import predict
+
+    return Goldens(tuple(inputs), predict(reference, inputs), run_file(model, inputs, pool))
+
+
+def goldens_of_file(model: TFLiteModel, pool: WorkerPool, seed: int = 0) -> Goldens:
+    """Make goldens of a file alone, on random inputs: they show whether two machines agree, not who is right.
+
+    Raises:
+        ConversionError: the host's runtime refuses the file or died of it.
+    """
+    random = np.random.default_rng(seed)
+    inputs = tuple(_random_input(spec, random) for spec in model.inputs)
+    return Goldens(inputs, None, run_file(model, inputs, pool))
+
+
+def _random_input(spec: TensorSpec, random: np.random.Generator) -> Array:
+    """Real values over the whole range of a quantized input or of raw bytes; in [-1, 1) for floats. Other integers may
+    be indices, of which only 0 is sure to exist."""
+    shape = (RANDOM_GOLDENS, *spec.shape[1:])
+    if np.dtype(spec.dtype).kind == "f":
+        return random.uniform(-1, 1, shape).astype(np.float32)
+    if spec.scale is None and spec.dtype != "uint8":
+        return np.zeros(shape, spec.dtype)
+    limits = np.iinfo(spec.dtype)
+    raw = random.integers(limits.min, limits.max, shape, endpoint=True)
+    if spec.scale is None:
+        return raw.astype(spec.dtype)
+    return ((raw - (spec.zero_point or 0)) * spec.scale).astype(np.float32)
