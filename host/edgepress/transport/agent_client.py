@@ -1,0 +1,351 @@
+"""The near half of the protocol: requests to an agent, and its answers, checked.
+
+What a board sends is untrusted input: every answer is validated against the protocol's own dataclasses, strictly
+(no conversions, no unknown or duplicate keys, no NaN), and has a size limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgepress_agent.protocol.codec import WireError, loads, to_wire
+from edgepress_agent.protocol.frames import CHUNK_BYTES, Frame, StreamEnded, encode_frame, read_frame
+from edgepress_agent.protocol.messages import (
+    JOB_STATUSES,
+    PROTOCOL_VERSION,
+    BlobState,
+    DeviceFacts,
+    Failure,
+    FileChunk,
+    Hello,
+    JobReport,
+    JobSpec,
+    JobState,
+    LockState,
+    ReleaseSpec,
+    ReleaseState,
+)
+from pydantic import TypeAdapter, ValidationError
+
+from edgepress.errors import AgentError, LinkLostError, ProtocolError
+from edgepress.progress import Task
+from edgepress.transport.agent_errors import agent_error
+from edgepress.transport.base import Channel, printable
+
+ANSWER_TIMEOUT_S = 60.0  # beside what a request itself may wait
+COMMIT_TIMEOUT_S = 300.0  # a slow card hashes and syncs some MB a second
+LONG_POLL_S = 2.0  # short enough that Ctrl-C, which needs the same channel to cancel, is answered soon
+REPORT_LIMIT_BYTES = 64 << 20
+FILE_LIMIT_BYTES = 1 << 30
+FINAL_STATUSES = ("ended", "failed", "cancelled")
+
+Answer = TypeVar("Answer")
+
+
+class AgentClient:
+    """One conversation with an agent, over a channel that the caller has opened. Not for use by several threads.
+
+    Every method raises :class:`LinkLostError` when the channel ends or a deadline passes, :class:`ProtocolError` when
+    the board sends what the protocol does not allow, and the :class:`AgentError` that fits when the agent refuses.
+    """
+
+    def __init__(self, channel: Channel, device_name: str) -> None:
+        self._channel = channel
+        self._device = device_name
+        self._answers = _Answers(channel)
+        self._last_id = 0
+        self._out_of_step: str | None = None
+
+    def hello(self) -> Hello:
+        """Exchange versions. To be called first.
+
+        Raises:
+            ProtocolError: the agent speaks another version of the protocol.
+        """
+        hello = self._ask("hello", Hello)
+        if hello.protocol != PROTOCOL_VERSION:
+            older = "agent on the board" if hello.protocol < PROTOCOL_VERSION else "edgepress on this machine"
+            raise ProtocolError(
+                f"the agent on {self._device} speaks version {hello.protocol} of the protocol, this edgepress version "
+                f"{PROTOCOL_VERSION}: the {older} is older. `edgepress device provision {self._device}` "
+                "brings the board to this edgepress's version",
+                self._device,
+            )
+        return hello
+
+    def facts(self) -> DeviceFacts:
+        """Read the board's facts anew."""
+        return self._ask("facts", DeviceFacts)
+
+    def push(self, source: Path | bytes, sha256: str, progress_task: Task | None = None) -> None:
+        """Bring content into the board's store, unless it is there; an interrupted upload is resumed.
+
+        Raises:
+            DiskFullError: it does not fit.
+            AgentError: what arrived does not have this hash.
+        """
+        total = len(source) if isinstance(source, bytes) else source.stat().st_size
+        state = self._ask("stat", BlobState, {"sha256": sha256})
+        resumed = state.received_bytes > 0
+        try:
+            self._upload(source, sha256, total, progress_task, state)
+        except AgentError as error:
+            if error.code != "hash-mismatch" or not resumed:
+                raise
+            # The part that was there was damaged, as by a power cut. The board has thrown it away: all of it again.
+            state = self._ask("stat", BlobState, {"sha256": sha256})
+            self._upload(source, sha256, total, progress_task, state)
+
+    def start(self, spec: JobSpec) -> JobState:
+        """Start a job. It goes on when the link breaks, and waits for its turn when the board is busy."""
+        return self._checked(self._ask("start", JobState, to_wire(spec)))
+
+    def wait(self, job_id: str, task: Task | None = None) -> JobState:
+        """Wait until a job has come to its end, and return its final state, whatever the end was.
+
+        Ends by the job's own deadline, which the agent enforces. A :class:`KeyboardInterrupt` in between leaves the
+        client usable: the caller cancels.
+        """
+        seen = -1
+        while True:
+            state = self._checked(
+                self._ask(
+                    "wait",
+                    JobState,
+                    {"job_id": job_id, "seen": seen, "timeout_s": LONG_POLL_S},
+                    timeout_s=LONG_POLL_S + ANSWER_TIMEOUT_S,
+                )
+            )
+            if state.revision != seen and task is not None:
+                task.update(state.done, state.total, printable(_what_it_does(state)))
+            if state.status in FINAL_STATUSES:
+                return state
+            seen = state.revision
+
+    def report(self, job_id: str) -> JobReport:
+        """Fetch a finished job's report."""
+        data = self.fetch(job_id, "report.json", REPORT_LIMIT_BYTES)
+        report = self._validated(JobReport, data, "report.json")
+        if report.job_id != job_id or report.protocol != PROTOCOL_VERSION:
+            raise self._violation(f"the report of job {job_id} is of job {report.job_id}, version {report.protocol}")
+        return report
+
+    def fetch(self, job_id: str, name: str, limit_bytes: int = FILE_LIMIT_BYTES) -> bytes:
+        """Fetch a file of a job.
+
+        Raises:
+            ProtocolError: it is larger than ``limit_bytes``, or its bytes do not have the announced hash.
+        """
+        data = bytearray()
+        while True:
+            params = {"job_id": job_id, "name": name, "offset": len(data), "max_bytes": CHUNK_BYTES}
+            frame = self._request("fetch", params, None, ANSWER_TIMEOUT_S)
+            chunk = self._validated(FileChunk, _dumps(frame.header["result"]), "fetch")
+            piece = frame.blob or b""
+            if chunk.name != name or chunk.offset != len(data) or not len(data) + len(piece) <= chunk.total_bytes:
+                raise self._violation(f"fetch of {name} from {len(data)} answered another piece")
+            if chunk.total_bytes > limit_bytes:
+                raise self._violation(f"{name} has {chunk.total_bytes} bytes, more than the {limit_bytes} allowed")
+            data += piece
+            if len(data) == chunk.total_bytes:
+                break
+            if not piece:
+                raise self._violation(f"{name} ended after {len(data)} of {chunk.total_bytes} bytes")
+        if hashlib.sha256(data).hexdigest() != chunk.sha256:
+            raise self._violation(f"{name} does not have the hash that was announced")
+        return bytes(data)
+
+    def cancel(self, job_id: str) -> JobState:
+        """Cancel a job. Its workers end, its lock is released, its report stays."""
+        return self._checked(self._ask("cancel", JobState, {"job_id": job_id}))
+
+    def acknowledge(self, job_id: str) -> None:
+        """Say that a finished job's results are safe on the host: the board deletes its directory."""
+        self._request("acknowledge", {"job_id": job_id}, None, ANSWER_TIMEOUT_S)
+
+    def jobs(self) -> tuple[JobState, ...]:
+        """List the board's jobs, finished ones that nobody has acknowledged included."""
+        result = self._request("jobs", {}, None, ANSWER_TIMEOUT_S).header["result"]
+        if not isinstance(result, dict) or set(result) != {"jobs"} or not isinstance(result["jobs"], list):
+            raise self._violation('jobs answered without a list of "jobs"')
+        return tuple(self._checked(self._validated(JobState, _dumps(job), "jobs")) for job in result["jobs"])
+
+    def lock(self) -> LockState:
+        """Ask who holds the board."""
+        return self._ask("lock", LockState)
+
+    def activate(self, spec: ReleaseSpec) -> ReleaseState:
+        """Make a model the current release of an application, atomically."""
+        return self._ask("activate", ReleaseState, to_wire(spec))
+
+    def releases(self, app: str) -> ReleaseState:
+        """Ask what an application uses."""
+        return self._ask("releases", ReleaseState, {"app": app})
+
+    def close(self) -> None:
+        """End the conversation; the agent ends, its jobs go on."""
+        self._channel.close()
+
+    def _upload(
+        self, source: Path | bytes, sha256: str, total: int, progress_task: Task | None, state: BlobState
+    ) -> None:
+        sent = min(state.received_bytes, total)
+        read_chunk = _chunk_reader(source)
+        while not state.present and sent < total:
+            if progress_task is not None:
+                progress_task.update(sent, total)
+            chunk = read_chunk(sent)
+            state = self._ask("upload", BlobState, {"sha256": sha256, "offset": sent, "total_bytes": total}, chunk)
+            if not (state.present or sent < state.received_bytes <= total):
+                raise self._violation(f"upload of {sent}..{sent + len(chunk)} answered {state.received_bytes} bytes")
+            sent = state.received_bytes
+        if not state.present:
+            params = {"sha256": sha256, "total_bytes": total}
+            state = self._ask("commit", BlobState, params, timeout_s=COMMIT_TIMEOUT_S)
+        if not state.present:
+            raise self._violation("commit answered without the blob being present")
+        if progress_task is not None:
+            progress_task.update(total, total)
+
+    def _ask(
+        self,
+        verb: str,
+        answer: type[Answer],
+        params: Mapping[str, Any] | None = None,
+        blob: bytes | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Answer:
+        frame = self._request(verb, params or {}, blob, timeout_s)
+        return self._validated(answer, _dumps(frame.header["result"]), verb)
+
+    def _request(self, verb: str, params: Mapping[str, Any], blob: bytes | None, timeout_s: float) -> Frame:
+        if self._out_of_step is not None:
+            raise LinkLostError(f"the conversation with {self._device} is over: {self._out_of_step}", self._device)
+        self._last_id += 1
+        deadline = time.monotonic() + timeout_s
+        self._send(encode_frame({"id": self._last_id, "verb": verb, "params": dict(params)}, blob), deadline)
+        frame = self._receive(self._last_id, verb, deadline)
+        if set(frame.header) == {"id", "error"}:
+            raise agent_error(
+                self._validated(Failure, _dumps(frame.header["error"]), verb),
+                self._device,
+                str(params.get("job_id", "")),
+            )
+        if set(frame.header) != {"id", "result"}:
+            raise self._violation(f"{verb} answered {sorted(frame.header)}, not one of result and error")
+        return frame
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        self._out_of_step = "a request was interrupted while it was sent"
+        self._channel.write(data, deadline)
+        self._out_of_step = None
+
+    def _receive(self, request_id: int, verb: str, deadline: float) -> Frame:
+        while True:
+            try:
+                frame = self._answers.next(deadline)
+            except StreamEnded as ended:
+                self._out_of_step = str(ended)
+                raise self._ended(verb, ended) from ended
+            except LinkLostError as error:
+                self._out_of_step = str(error)
+                raise
+            except WireError as error:
+                raise self._violation(f"{error}. Does something print when one logs in (~/.bashrc)?") from error
+            answered = frame.header.get("id")
+            if answered == request_id:
+                return frame
+            # Answers to requests whose wait was interrupted come first, and nobody wants them any more.
+            if type(answered) is not int or not 0 < answered < request_id:
+                raise self._violation(f"{verb} is request {request_id}, answered was {printable(repr(answered)[:40])}")
+
+    def _ended(self, verb: str, ended: StreamEnded) -> LinkLostError:
+        last_words = self._channel.last_words()
+        return LinkLostError(
+            f"the agent on {self._device} is gone ({ended}) while it was asked for {verb}"
+            + (f"; {last_words}" if last_words else "")
+            + f". Jobs on the board go on; run the command again, or `edgepress device check {self._device}`, "
+            "to collect them",
+            self._device,
+        )
+
+    def _validated(self, cls: type[Answer], data: bytes, what: str) -> Answer:
+        try:
+            loads(data)  # refuses what pydantic lets through: duplicate keys, and NaN where anything may stand
+            answer: Answer = _adapters[cls].validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise self._violation(f"{what}: {cls.__name__}.{where}: {first['msg']}") from None
+        except WireError as error:
+            raise self._violation(f"{what}: {error}") from None
+        return answer
+
+    def _checked(self, state: JobState) -> JobState:
+        if state.status not in JOB_STATUSES:
+            raise self._violation(f"a job's status is {state.status!r}; known are {', '.join(JOB_STATUSES)}")
+        return state
+
+    def _violation(self, what: str) -> ProtocolError:
+        self._out_of_step = "it broke the protocol"
+        return ProtocolError(f"{self._device} broke the protocol: {printable(what[:500])}", self._device, "bad-request")
+
+
+class _Answers:
+    """Frames from a channel. One that was read in part when the reader was interrupted is read again from its start."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._kept = bytearray()
+        self._position = 0
+        self._deadline = 0.0
+
+    def next(self, deadline: float) -> Frame:
+        self._position, self._deadline = 0, deadline
+        frame = read_frame(self)
+        del self._kept[: self._position]
+        return frame
+
+    def read(self, size: int, /) -> bytes:
+        if self._position == len(self._kept):
+            self._kept += self._channel.read(max(size, 1 << 16), self._deadline)
+        piece = bytes(self._kept[self._position : self._position + size])
+        self._position += len(piece)
+        return piece
+
+
+class _Adapters(dict[type, TypeAdapter[Any]]):
+    def __missing__(self, cls: type) -> TypeAdapter[Any]:
+        self[cls] = TypeAdapter(cls)
+        return self[cls]
+
+
+_adapters = _Adapters()  # built when first used: a validator takes milliseconds to build
+
+
+def _dumps(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _chunk_reader(source: Path | bytes) -> Callable[[int], bytes]:
+    if isinstance(source, bytes):
+        return lambda offset: source[offset : offset + CHUNK_BYTES]
+
+    def read(offset: int) -> bytes:
+        with source.open("rb") as file:
+            file.seek(offset)
+            return file.read(CHUNK_BYTES)
+
+    return read
+
+
+def _what_it_does(state: JobState) -> str:
+    holder = state.waits_for
+    if state.status == "queued" and holder is not None and holder.held:
+        return f"waits for {holder.requested_by or 'another job'}"
+    return state.message
