@@ -1,0 +1,81 @@
+"""From a board that can be reached to one that runs models."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+
+from edgepress_agent.protocol.messages import InstallSpec, JobSpec, Runtime
+
+from edgepress.devices.device import Device
+from edgepress.devices.inventory import Inventory
+from edgepress.devices.runtimes import choose_runtime, resolve_runtime
+from edgepress.errors import DiskFullError, ProvisioningError
+from edgepress.progress import Progress, Silent
+from edgepress.transport.agent_errors import agent_error
+
+INSTALL_DEADLINE_S = 1800.0  # the slowest boards compile, from the slowest cards
+
+
+def provision(
+    name: str, runtime: str | None = None, *, inventory: Inventory | None = None, progress: Progress | None = None
+) -> Runtime:
+    """Bring the agent and a TFLite runtime onto a device. What is there already is not installed again.
+
+    Args:
+        name: of the device.
+        runtime: ``NAME`` or ``NAME==VERSION``; None: what the inventory wants, else the newest that fits the board.
+        inventory: the user's own when left out.
+        progress: where to show how far it is.
+
+    Raises:
+        TransportError: it cannot be reached.
+        ProvisioningError: no runtime fits, or the installation failed: with the end of its log.
+        DiskFullError: no room for it.
+    """
+    with Device.open(name, inventory) as device:
+        return install_runtime(device, runtime, progress)
+
+
+def install_runtime(device: Device, runtime: str | None = None, progress: Progress | None = None) -> Runtime:
+    """Install a runtime on an open device; see :func:`provision`."""
+    wanted = runtime or device.config.runtime
+    present = choose_runtime(device.facts.runtimes, wanted)
+    if present is not None:
+        return present
+    spec = resolve_runtime(device.facts, wanted)
+    if not device.facts.has_venv:
+        raise ProvisioningError(
+            f"{device.name} has Python {device.facts.python_version} without the module venv; install it there: "
+            "sudo apt install python3-venv",
+            device.name,
+        )
+    return _install(device, spec, progress or Silent())
+
+
+def _install(device: Device, spec: InstallSpec, progress: Progress) -> Runtime:
+    client = device.client
+    job = JobSpec(
+        kind="install",
+        requested_by=f"{getpass.getuser()}@{socket.gethostname()}",
+        install=spec,
+        deadline_s=INSTALL_DEADLINE_S,
+    )
+    state = client.start(job)
+    try:
+        with progress.task(f"installing {spec.name} {spec.version} on {device.name}") as task:
+            client.wait(state.job_id, task)
+    except KeyboardInterrupt:
+        client.cancel(state.job_id)
+        raise
+    report = client.report(state.job_id)
+    client.acknowledge(state.job_id)
+    if report.failure is not None:
+        failure = agent_error(report.failure, device.name, state.job_id)
+        if isinstance(failure, DiskFullError):
+            raise failure
+        raise ProvisioningError(
+            f"{spec.name} {spec.version} could not be installed: {failure}", device.name
+        ) from failure
+    device.refresh()
+    return device.runtime(f"{spec.name}=={spec.version}")
