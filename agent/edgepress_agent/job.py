@@ -1,0 +1,107 @@
+"""The job's own process: waits for the board, does the work of its kind, leaves a report whatever happens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Callable, Dict, Optional, Tuple
+
+from edgepress_agent import __version__, benchmark, evaluate, install
+from edgepress_agent.facts import read_facts
+from edgepress_agent.faults import Fault, fault_of_os_error
+from edgepress_agent.home import Home
+from edgepress_agent.job_folder import JobFolder
+from edgepress_agent.lock import BoardLock, lock_path, read_lock
+from edgepress_agent.protocol.messages import PROTOCOL_VERSION, DeviceFacts, Failure, JobReport
+from edgepress_agent.running_job import Findings, RunningJob
+
+QUEUE_POLL_S = 0.1
+
+KINDS: Dict[str, Callable[[RunningJob], None]] = {
+    "benchmark": benchmark.run,
+    "evaluate": evaluate.run,
+    "install": install.run,
+}
+
+
+class Cancelled(BaseException):
+    """SIGTERM came. No ``except Exception`` may stop it."""
+
+
+def main(directory: Path, home: Home) -> int:
+    """Run the job in ``directory`` to its end; the exit status is 0 if it ended well."""
+    folder = JobFolder(directory)
+    signal.signal(signal.SIGTERM, _raise_cancelled)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    begun = time.time_ns()
+    facts: Optional[DeviceFacts] = None
+    findings = Findings()
+    status, failure = "failed", None
+    lock = BoardLock(lock_path(os.environ))
+    try:
+        folder.write_process_id(os.getpid())
+        spec = folder.read_spec()
+        facts = read_facts(home)
+        _wait_for_board(folder, lock, spec.requested_by)
+        begun = time.time_ns()
+        folder.change_state(status="running", started_unix_ns=begun, waits_for=None, message="starting")
+        KINDS[spec.kind](RunningJob(folder, spec, home, facts, findings))
+        status = "ended"
+    except BaseException as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        status, failure = _verdict(error)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    spec = folder.read_spec()
+    folder.finish(
+        JobReport(
+            protocol=PROTOCOL_VERSION,
+            job_id=folder.job_id,
+            kind=spec.kind,
+            status=status,
+            started_unix_ns=begun,
+            ended_unix_ns=time.time_ns(),
+            agent_version=__version__,
+            facts=facts,
+            plan=spec.plan,
+            runs=tuple(findings.runs),
+            evaluation=findings.evaluation,
+            installed=findings.installed,
+            states=tuple(findings.states),
+            failure=failure,
+        )
+    )
+    return 0 if status == "ended" else 1
+
+
+def _wait_for_board(folder: JobFolder, lock: BoardLock, requested_by: str) -> None:
+    path = lock_path(os.environ)
+    shown = None
+    while not lock.try_take(folder.job_id, requested_by):
+        holder = read_lock(path)
+        if holder != shown and holder.held:
+            folder.change_state(waits_for=holder, message=f"waits for {holder.requested_by or 'another job'}")
+            shown = holder
+        time.sleep(QUEUE_POLL_S)
+
+
+def _verdict(error: BaseException) -> Tuple[str, Failure]:
+    if isinstance(error, Cancelled):
+        return "cancelled", Failure("cancelled", "cancelled on request")
+    if isinstance(error, Fault):
+        return "failed", error.failure
+    traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+    if isinstance(error, OSError):
+        return "failed", fault_of_os_error(error, "the job could not go on").failure
+    details = {"traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__))[-8000:]}
+    return "failed", Failure("internal", f"{type(error).__name__}: {error}", details)
+
+
+def _raise_cancelled(_number: int, _frame: Optional[FrameType]) -> None:
+    raise Cancelled

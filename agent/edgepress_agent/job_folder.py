@@ -1,0 +1,118 @@
+"""A job's folder: what the server and the job's own process tell each other through files.
+
+=================== =================================================================================================
+``spec.json``       the :class:`JobSpec`
+``state.json``      the :class:`JobState`, replaced atomically
+``alive``           locked by the job's process as long as it lives: the kernel tells when it has died
+``process.json``    its process id, which is also its process group's
+``cancel``          exists once somebody asked for the end
+``job.log``         what the job and its workers wrote to stdout and stderr
+``report.json``     the :class:`JobReport`, written before the state becomes final
+``outputs.npys``    outputs of an evaluation
+=================== =================================================================================================
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Tuple
+
+from edgepress_agent.durable import replace_file
+from edgepress_agent.protocol.codec import dumps, from_wire, loads, to_wire
+from edgepress_agent.protocol.messages import JobReport, JobSpec, JobState
+
+FINAL = ("ended", "failed", "cancelled")
+REPORT = "report.json"
+OUTPUTS = "outputs.npys"
+LOG = "job.log"
+_FETCHABLE = (REPORT, OUTPUTS, LOG)
+
+
+class JobFolder:
+    """One job on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def job_id(self) -> str:
+        return self.path.name
+
+    def read_spec(self) -> JobSpec:
+        return from_wire(JobSpec, loads((self.path / "spec.json").read_bytes()))
+
+    def write_spec(self, spec: JobSpec) -> None:
+        replace_file(self.path / "spec.json", dumps(to_wire(spec)))
+
+    def read_state(self) -> JobState:
+        return from_wire(JobState, loads((self.path / "state.json").read_bytes()))
+
+    def write_state(self, state: JobState) -> JobState:
+        """Write a state that is not final. It need not outlast a power cut: the job does not either."""
+        replace_file(self.path / "state.json", dumps(to_wire(state)), durable=False)
+        return state
+
+    def change_state(self, **changes: Any) -> JobState:
+        """Write the next revision of the state."""
+        state = self.read_state()
+        return self.write_state(replace(state, revision=state.revision + 1, **changes))
+
+    def finish(self, report: JobReport) -> JobState:
+        """Write the report, then the final state."""
+        replace_file(self.path / REPORT, dumps(to_wire(report)))
+        state = self.final_state(report)
+        replace_file(self.path / "state.json", dumps(to_wire(state)))
+        return state
+
+    def final_state(self, report: JobReport) -> JobState:
+        """Return the state that a report brings about."""
+        state = self.read_state()
+        return replace(
+            state,
+            status=report.status,
+            revision=state.revision + 1,
+            message=report.failure.message if report.failure else report.status,
+            waits_for=None,
+            files=self.files(),
+        )
+
+    def read_report(self) -> JobReport:
+        return from_wire(JobReport, loads((self.path / REPORT).read_bytes()))
+
+    def files(self) -> Tuple[str, ...]:
+        """Return the names of the files that exist and may be fetched from a job that is final."""
+        return tuple(name for name in _FETCHABLE if (self.path / name).is_file())
+
+    def write_process_id(self, process_id: int) -> None:
+        replace_file(self.path / "process.json", dumps({"pid": process_id}), durable=False)
+
+    def read_process_id(self) -> int:
+        """Return the id of the job's process.
+
+        Raises:
+            FileNotFoundError: it has only just been started.
+        """
+        return int(loads((self.path / "process.json").read_bytes())["pid"])
+
+    def ask_for_cancel(self) -> None:
+        (self.path / "cancel").touch()
+
+    def cancel_asked(self) -> bool:
+        return (self.path / "cancel").exists()
+
+    def lock_alive(self) -> int:
+        """Take the lock that says "this job lives" and return the descriptor that holds it.
+
+        Raises:
+            BlockingIOError: its process lives.
+        """
+        descriptor = os.open(self.path / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        return descriptor

@@ -1,0 +1,48 @@
+"""Memory of this process, from ``/proc/self``.
+
+Peaks are VmHWM: ``ru_maxrss`` of a process that was started by a bigger one is the bigger one's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Optional
+
+_SELF = Path("/proc/self")
+
+
+def parse_status(text: str) -> Dict[str, int]:
+    """Return the "kB" fields of ``/proc/<pid>/status`` in bytes, e.g. ``{"VmHWM": 12713984, ...}``."""
+    fields = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        words = value.split()
+        if len(words) == 2 and words[1] == "kB" and words[0].isdigit():
+            fields[name] = int(words[0]) * 1024
+    return fields
+
+
+def read_status() -> Dict[str, int]:
+    """Return VmRSS, VmHWM, VmSwap and the like of this process, bytes."""
+    return parse_status((_SELF / "status").read_text())
+
+
+def reset_peak() -> bool:
+    """Let VmHWM start again at the present VmRSS. False where the kernel does not offer or allow it."""
+    try:
+        (_SELF / "clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def proportional_bytes() -> Optional[int]:
+    """Return the proportional set size, or None where psutil or the kernel cannot tell. Takes milliseconds."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    try:
+        return int(psutil.Process().memory_full_info().pss)
+    except (psutil.Error, AttributeError):
+        return None

@@ -1,0 +1,219 @@
+"""The worker process: one model, one task, and then the end.
+
+Whatever the model does to this process, nobody else is harmed. What is written while the clock runs: nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+
+from edgepress_agent.faults import Fault
+from edgepress_agent.memory import proportional_bytes, read_status, reset_peak
+from edgepress_agent.protocol.codec import dumps, from_wire, loads, to_wire
+from edgepress_agent.protocol.messages import BenchmarkPlan, Failure, Memory
+from edgepress_agent.protocol.tensors import read_arrays, write_arrays
+from edgepress_agent.timing import Clock, sample_storage, timed_runs, warm_up
+from edgepress_agent.worker_task import PHASES, Task, WorkerResult
+
+if TYPE_CHECKING:
+    from array import array
+
+    from edgepress_agent.interpreter import Model
+    from edgepress_agent.protocol.tensors import Array
+
+PROGRESS_EVERY_NS = 250_000_000
+
+
+class _Speaker:
+    """The pipe to the job."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._stream = os.fdopen(descriptor, "wb", buffering=0)
+
+    def phase(self, name: str) -> None:
+        assert name in PHASES, name
+        self._say({"phase": name})
+
+    def progress(self, done: int, total: int) -> None:
+        self._say({"done": done, "total": total})
+
+    def result(self, result: WorkerResult) -> None:
+        self._say({"result": to_wire(result)})
+
+    def failure(self, failure: Failure) -> None:
+        self._say({"failure": to_wire(failure)})
+
+    def _say(self, message: Dict[str, Any]) -> None:
+        view = memoryview(dumps(message) + b"\n")
+        while view:
+            view = view[self._stream.write(view) :]
+
+
+def main(descriptor: int, entered_ns: int) -> None:
+    """Read a task from standard input, do it, answer on ``descriptor``. Does not return.
+
+    The process ends without running destructors: those of a runtime that failed may hang or crash.
+    """
+    speaker = _Speaker(descriptor)
+    try:
+        task = from_wire(Task, loads(sys.stdin.buffer.read()))
+        speaker.result(_work(task, speaker, entered_ns))
+    except Fault as fault:
+        speaker.failure(fault.failure)
+    except Exception as error:
+        traceback.print_exc()
+        details = {"traceback": traceback.format_exc()[-8000:]}
+        speaker.failure(Failure("internal", f"{type(error).__name__}: {error}", details))
+    sys.stderr.flush()
+    os._exit(0)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """How the model came up, to its first inference."""
+
+    import_ns: int
+    load_ns: int
+    allocate_ns: int
+    first_ns: int
+    import_rss_bytes: int
+    load_peak_bytes: int
+    peak_was_reset: bool
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """What came after the first inference."""
+
+    warmup_ns: Tuple[int, ...]
+    samples_ns: Tuple[int, ...]
+    involuntary_switches: int
+    major_faults: int
+
+
+def _work(task: Task, speaker: _Speaker, entered_ns: int) -> WorkerResult:
+    clock = time.monotonic_ns
+    speaker.phase("import")
+    begun = clock()
+    from edgepress_agent import interpreter
+
+    runtime = interpreter.import_runtime(task.runtime_name)
+    import_ns = clock() - begun
+
+    speaker.phase("inputs")
+    arrays = _read_inputs(task)
+    storage = sample_storage(task.plan) if task.plan else None
+
+    speaker.phase("load")
+    peak_was_reset = reset_peak()
+    import_rss = read_status()["VmRSS"]
+    begun = clock()
+    model = interpreter.Model(runtime, task.model_path, task.threads, task.delegate)
+    load_ns = clock() - begun
+    speaker.phase("allocate")
+    begun = clock()
+    model.allocate(task.input_positions, task.output_positions)
+    allocate_ns = clock() - begun
+    load_peak = read_status()["VmHWM"]
+    model.set_inputs(model.quantized([array[:1] for array in arrays]) if arrays else model.random_inputs(task.seed))
+
+    speaker.phase("first")
+    with interpreter.running():
+        begun = clock()
+        model.invoke()
+        first_ns = clock() - begun
+        if task.plan is not None and storage is not None:
+            runs = _benchmark(model, task.plan, storage, clock, speaker)
+        else:
+            runs = _evaluate(model, arrays, task.outputs_path or os.devnull, clock, speaker)
+
+    status = read_status()  # before psutil is imported and nodes are listed
+    speaker.phase("report")
+    delegate_nodes, operator_nodes = model.count_nodes()
+    return WorkerResult(
+        entered_ns=entered_ns,
+        import_ns=import_ns,
+        load_ns=load_ns,
+        allocate_ns=allocate_ns,
+        first_ns=first_ns,
+        warmup_ns=runs.warmup_ns,
+        samples_ns=runs.samples_ns,
+        memory=Memory(
+            import_rss_bytes=import_rss,
+            load_peak_bytes=load_peak,
+            peak_rss_bytes=status["VmHWM"],
+            swap_bytes=status.get("VmSwap", 0),
+            pss_bytes=proportional_bytes(),
+        ),
+        peak_was_reset=peak_was_reset,
+        involuntary_switches=runs.involuntary_switches,
+        major_faults=runs.major_faults,
+        delegate_nodes=delegate_nodes,
+        operator_nodes=operator_nodes,
+    )
+
+
+def _benchmark(model: Model, plan: BenchmarkPlan, storage: array[int], clock: Clock, speaker: _Speaker) -> _Runs:
+    speaker.phase("warm-up")
+    warmup = warm_up(model.invoke, plan, clock)
+    speaker.phase("timed")
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    samples = timed_runs(model.invoke, plan, clock, storage)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return _Runs(warmup, samples, after.ru_nivcsw - before.ru_nivcsw, after.ru_majflt - before.ru_majflt)
+
+
+def _evaluate(model: Model, arrays: Tuple[Array, ...], outputs_path: str, clock: Clock, speaker: _Speaker) -> _Runs:
+    """Run every sample once and write the raw outputs, stacked: an array (samples, ...) for each output."""
+    import numpy as np
+
+    speaker.phase("evaluate")
+    samples = len(arrays[0])
+    durations: List[int] = []
+    collected: List[Tuple[Array, ...]] = []
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    told = clock()
+    for index in range(samples):
+        model.set_inputs(model.quantized([array[index : index + 1] for array in arrays]))
+        start = clock()
+        model.invoke()
+        end = clock()
+        durations.append(end - start)
+        collected.append(model.outputs())
+        if end - told >= PROGRESS_EVERY_NS:
+            speaker.progress(index + 1, samples)
+            told = end
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    with Path(outputs_path).open("wb") as stream:
+        write_arrays(stream, [np.stack([_without_batch(output) for output in column]) for column in zip(*collected)])
+        stream.flush()
+        os.fsync(stream.fileno())
+    return _Runs((), tuple(durations), after.ru_nivcsw - before.ru_nivcsw, after.ru_majflt - before.ru_majflt)
+
+
+def _read_inputs(task: Task) -> Tuple[Array, ...]:
+    """Return the arrays of the task's inputs; for a benchmark only their first sample; none: random ones are wanted."""
+    if task.inputs_path is None:
+        return ()
+    with Path(task.inputs_path).open("rb") as stream:
+        try:
+            arrays = read_arrays(stream)
+        except ValueError as error:
+            raise Fault("bad-request", f"the inputs are no file of arrays: {error}") from error
+    if not arrays or len({array.shape[:1] for array in arrays}) != 1 or not arrays[0].shape or not len(arrays[0]):
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise Fault(
+            "bad-request", f"inputs must be arrays (samples, ...) with the same number of samples; got {shapes}"
+        )
+    return tuple(array[:1].copy() for array in arrays) if task.plan else arrays
+
+
+def _without_batch(output: Array) -> Array:
+    return output[0] if output.ndim and output.shape[0] == 1 else output

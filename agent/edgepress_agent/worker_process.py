@@ -1,0 +1,122 @@
+"""A worker process as the job sees it: started, listened to, killed at its deadline, its death explained."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from typing import IO, Any, Callable, Dict, Optional
+
+from edgepress_agent import launch
+from edgepress_agent.faults import Fault
+from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
+from edgepress_agent.protocol.messages import Failure
+from edgepress_agent.worker_task import Task, WorkerResult
+
+
+def run_worker(
+    python: str, task: Task, deadline_s: float, log: IO[bytes], on_progress: Callable[[int, int], None]
+) -> WorkerResult:
+    """Run a task in a fresh process of its own.
+
+    Args:
+        python: the interpreter that has the runtime.
+        deadline_s: seconds after which the worker is killed.
+        log: takes what the worker and its libraries write to stdout and stderr.
+        on_progress: called with the number of samples done, and of all.
+
+    Raises:
+        Fault: what the worker reported ("model-rejected", "model-failed", "bad-request", ...); "worker-killed" with
+            the signal and the phase when it died; "deadline".
+    """
+    read_end, write_end = os.pipe()
+    end = time.monotonic() + deadline_s
+    forked_ns = time.monotonic_ns()
+    try:
+        process = subprocess.Popen(
+            launch.command(python, "worker", str(write_end)),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=(write_end,),
+            preexec_fn=launch.die_with_parent(),
+        )
+    except BaseException:
+        os.close(read_end)
+        raise
+    finally:
+        os.close(write_end)
+    listener = _Listener(read_end, on_progress)
+    try:
+        _hand_over(process, dumps(to_wire(task)))
+        in_time = listener.listen(end)
+    finally:
+        os.close(read_end)
+        process.kill()  # late, cancelled, or already ended: then this changes nothing
+        process.wait()
+    details: Dict[str, Any] = {"phase": listener.phase, "model_sha256": task.model_sha256}
+    if not in_time:
+        raise Fault("deadline", f"the worker did not finish within {deadline_s:.1f} s ({listener.phase})", **details)
+    if listener.outcome is None:
+        raise _death(process.returncode, details)
+    if "failure" in listener.outcome:
+        failure = from_wire(Failure, listener.outcome["failure"])
+        raise Fault(failure.code, failure.message, **{**details, **failure.details})
+    result = from_wire(WorkerResult, listener.outcome["result"])
+    return replace(result, spawn_ns=result.entered_ns - forked_ns)
+
+
+def _hand_over(process: subprocess.Popen[bytes], task: bytes) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(task)
+        process.stdin.close()
+    except BrokenPipeError:  # it died before it read: how, its exit status will say
+        pass
+
+
+def _death(status: int, details: Dict[str, Any]) -> Fault:
+    if status < 0:
+        name = signal.Signals(-status).name
+        message = f"the worker was killed by {name} ({details['phase']}) with model {details['model_sha256']}"
+        return Fault("worker-killed", message, signal=name, **details)
+    return Fault("internal", f"the worker exited with status {status} and no answer; see job.log", **details)
+
+
+class _Listener:
+    """Reads a worker's lines until it has answered or closed the pipe."""
+
+    def __init__(self, descriptor: int, on_progress: Callable[[int, int], None]) -> None:
+        self._descriptor = descriptor
+        self._on_progress = on_progress
+        self._rest = b""
+        self.phase = "start"
+        self.outcome: Optional[Dict[str, Any]] = None
+
+    def listen(self, end: float) -> bool:
+        """Return False when ``end`` (CLOCK_MONOTONIC, seconds) comes first."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._descriptor, selectors.EVENT_READ)
+            while time.monotonic() < end and selector.select(end - time.monotonic()):
+                data = os.read(self._descriptor, 1 << 20)
+                if not data:
+                    return True
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                for line in lines:
+                    self._take(line)
+        return False
+
+    def _take(self, line: bytes) -> None:
+        try:
+            said = loads(line)
+        except WireError as error:
+            raise Fault("internal", f"the worker answered no JSON: {error}") from None
+        if "phase" in said:
+            self.phase = said["phase"]
+        elif "done" in said:
+            self._on_progress(said["done"], said["total"])
+        else:
+            self.outcome = said
