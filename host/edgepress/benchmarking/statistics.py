@@ -1,0 +1,200 @@
+"""What raw samples say about latency.
+
+Two rules run through this module. A quantile is always a value that was measured (the inverse of the empirical
+distribution, Hyndman and Fan 1996, definition 1), so that a stored row can be derived again bit for bit. And the unit
+of repetition is the process, not the inference: layout and placement are drawn once per process, inferences inside one
+are far more alike than their number suggests (Kalibera and Jones 2013, "Rigorous benchmarking in reasonable time").
+Intervals are therefore bootstrapped over processes (Davison and Hinkley 1997, section 3.8). With few processes they are
+too narrow: where processes differ by 3 %, a "95 %" interval covers 76 % with three processes, 90 % with five, 94 %
+with twenty (tests/unit/benchmarking/test_statistics.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from edgepress_agent.protocol.messages import ProcessRun, RunReport
+
+CONFIDENCE = 0.95
+BOOTSTRAP_DRAWS = 2000
+
+# A percentile is stated only when so many samples were taken that one sample above it still leaves 99 % confidence
+# (MLPerf Inference rules, appendix "Early Stopping Criterion", with d = 0, c = 0.99, t = 1). p5 is p95 turned over.
+MIN_SAMPLES = {5: 130, 90: 64, 95: 130, 99: 662}
+
+
+@dataclass(frozen=True)
+class LatencySummary:
+    """Latency of one configuration in steady state. Intervals hold 95 %; None: not enough samples or processes.
+
+    Attributes:
+        samples, processes: how many inferences were timed, in how many worker processes.
+        p50_ns: median of all samples; ``p50_low_ns`` and ``p50_high_ns`` bound it.
+        p5_ns, p90_ns, p95_ns, p99_ns: percentiles of all samples.
+        process_medians_ns: the median of each process, in the order they ran: two clusters mean a bimodal machine.
+        process_spread: coefficient of variation of these medians.
+        drift: relative change from the first third of a process's samples to the last (median over processes).
+    """
+
+    samples: int
+    processes: int
+    p50_ns: int
+    p50_low_ns: int | None
+    p50_high_ns: int | None
+    p5_ns: int | None
+    p90_ns: int | None
+    p95_ns: int | None
+    p95_low_ns: int | None
+    p95_high_ns: int | None
+    p99_ns: int | None
+    min_ns: int
+    max_ns: int
+    process_medians_ns: tuple[int, ...]
+    process_spread: float | None
+    drift: float | None
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A quotient of two medians with the bounds of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def summarize(report: RunReport, seed: int = 0) -> LatencySummary:
+    """Summarize the processes of a run that finished.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    processes = [run for run in sorted(report.processes, key=lambda run: run.order) if run.samples_ns]
+    if not processes:
+        raise ValueError("a run without samples has no latency")
+    by_process = _sorted_samples(processes)
+    pooled = np.sort(np.concatenate(by_process))
+    p50_low, p50_high = _interval(by_process, 50, seed)
+    p95 = _percentile_if_enough(pooled, 95)
+    p95_low, p95_high = _interval(by_process, 95, seed) if p95 is not None else (None, None)
+    medians = tuple(percentile(samples, 50) for samples in by_process)
+    return LatencySummary(
+        samples=len(pooled),
+        processes=len(processes),
+        p50_ns=percentile(pooled, 50),
+        p50_low_ns=p50_low,
+        p50_high_ns=p50_high,
+        p5_ns=_percentile_if_enough(pooled, 5),
+        p90_ns=_percentile_if_enough(pooled, 90),
+        p95_ns=p95,
+        p95_low_ns=p95_low,
+        p95_high_ns=p95_high,
+        p99_ns=_percentile_if_enough(pooled, 99),
+        min_ns=int(pooled[0]),
+        max_ns=int(pooled[-1]),
+        process_medians_ns=medians,
+        process_spread=_spread(medians),
+        drift=_drift(processes),
+    )
+
+
+def percentile(samples: NDArray[np.int64], percent: int) -> int:
+    """Return the smallest sample that at least ``percent`` % of the samples do not exceed.
+
+    Args:
+        samples: (n,) int64, sorted, n >= 1.
+        percent: 1 to 100; whole, so that the rank is exact.
+    """
+    return int(samples[-(-percent * len(samples) // 100) - 1])
+
+
+def paired_ratio(numerator: Sequence[ProcessRun], denominator: Sequence[ProcessRun], seed: int = 0) -> Ratio:
+    """Return the quotient of two medians measured in one session, with its interval.
+
+    Process ``i`` of both ran next to each other, so what changed slowly on the machine hit both: rounds are drawn
+    together, not processes singly.
+
+    Args:
+        numerator, denominator: the same number (>= 2) of processes, in the order of their rounds.
+
+    Raises:
+        ValueError: the numbers differ, or there are fewer than two rounds.
+    """
+    if len(numerator) != len(denominator) or len(numerator) < 2:
+        raise ValueError(
+            f"a paired ratio takes the same number of processes, two or more; got {len(numerator)} and "
+            f"{len(denominator)}"
+        )
+    above, below = _sorted_samples(numerator), _sorted_samples(denominator)
+    draws = _draws(len(above), seed)
+    ratios = _drawn_percentiles(above, draws, 50) / _drawn_percentiles(below, draws, 50)
+    low, high = np.quantile(ratios, _tails())
+    value = percentile(np.sort(np.concatenate(above)), 50) / percentile(np.sort(np.concatenate(below)), 50)
+    return Ratio(value, float(low), float(high))
+
+
+def _sorted_samples(processes: Sequence[ProcessRun]) -> list[NDArray[np.int64]]:
+    return [np.sort(np.asarray(run.samples_ns, np.int64)) for run in processes]
+
+
+def _percentile_if_enough(pooled: NDArray[np.int64], percent: int) -> int | None:
+    return percentile(pooled, percent) if len(pooled) >= MIN_SAMPLES[percent] else None
+
+
+def _spread(medians: Sequence[int]) -> float | None:
+    if len(medians) < 2:
+        return None
+    return float(np.std(medians, ddof=1) / np.mean(medians))
+
+
+def _drift(processes: Sequence[ProcessRun]) -> float | None:
+    changes = []
+    for run in processes:
+        third = len(run.samples_ns) // 3
+        if third:
+            changes.append(np.median(run.samples_ns[-third:]) / np.median(run.samples_ns[:third]) - 1)
+    return float(np.median(changes)) if changes else None
+
+
+def _interval(by_process: list[NDArray[np.int64]], percent: int, seed: int) -> tuple[int | None, int | None]:
+    if len(by_process) < 2:  # one process says nothing about the next one
+        return None, None
+    drawn = _drawn_percentiles(by_process, _draws(len(by_process), seed), percent)
+    low, high = np.quantile(drawn, _tails(), method="inverted_cdf")
+    return int(low), int(high)
+
+
+def _tails() -> tuple[float, float]:
+    return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
+
+
+def _draws(processes: int, seed: int) -> NDArray[np.int64]:
+    """How often each process is drawn: (draws, processes)."""
+    return np.random.default_rng(seed).multinomial(processes, [1 / processes] * processes, size=BOOTSTRAP_DRAWS)
+
+
+def _drawn_percentiles(
+    by_process: list[NDArray[np.int64]], draws: NDArray[np.int64], percent: int
+) -> NDArray[np.int64]:
+    """The percentile of the pooled samples of each draw: (draws,).
+
+    All draws bisect together over the distinct values, which needs neither the pooled arrays nor a sort per draw.
+    """
+    sizes = np.array([len(samples) for samples in by_process])
+    rank = -(-percent * (draws @ sizes) // 100)
+    values = np.unique(np.concatenate(by_process))
+    low = np.zeros(len(draws), np.int64)
+    high = np.full(len(draws), len(values) - 1, np.int64)
+    while np.any(low < high):
+        middle = (low + high) // 2
+        not_above = np.stack([np.searchsorted(samples, values[middle], side="right") for samples in by_process], 1)
+        enough = np.sum(draws * not_above, axis=1) >= rank
+        high = np.where(enough, middle, high)
+        low = np.where(enough, low, middle + 1)
+    return values[low]
