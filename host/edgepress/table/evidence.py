@@ -1,0 +1,56 @@
+"""Raw samples and provenance of a row as bytes: JSON, compressed.
+
+JSON because a stored row must be readable in ten years and by others. Compressed, a sample takes about two bytes, much
+like packed integers do (benchmarks of the store say how much).
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
+from edgepress_agent.protocol.messages import BenchmarkPlan, BoardState, DeviceFacts, RunReport
+
+from edgepress.errors import TableError
+from edgepress.table.result import Evidence
+
+# SCHEMA history. A change to the document needs a line, and a reader for the versions before it:
+#   1  first version
+SCHEMA = 1
+
+
+def encode_evidence(evidence: Evidence) -> bytes:
+    """Return the bytes that the database keeps."""
+    document = {
+        "schema": SCHEMA,
+        "run": to_wire(evidence.run),
+        "plan": to_wire(evidence.plan),
+        "facts": to_wire(evidence.facts) if evidence.facts else None,
+        "states": [to_wire(state) for state in evidence.states],
+        "compression": evidence.compression,
+    }
+    return zlib.compress(dumps(document), level=6)
+
+
+def decode_evidence(data: bytes) -> Evidence:
+    """Read what :func:`encode_evidence` wrote.
+
+    Raises:
+        TableError: the bytes are damaged, or from another version.
+    """
+    try:
+        document: dict[str, Any] = loads(zlib.decompress(data))
+        if document["schema"] != SCHEMA:
+            raise TableError(
+                f"the samples of this row have form {document['schema']}; this edgepress reads {SCHEMA}: upgrade it"
+            )
+        return Evidence(
+            run=from_wire(RunReport, document["run"]),
+            plan=from_wire(BenchmarkPlan, document["plan"]),
+            facts=from_wire(DeviceFacts, document["facts"]) if document["facts"] else None,
+            states=tuple(from_wire(BoardState, state) for state in document["states"]),
+            compression=document["compression"],
+        )
+    except (zlib.error, WireError, KeyError, TypeError) as error:
+        raise TableError(f"the samples of this row are damaged: {error}") from error

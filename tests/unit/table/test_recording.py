@@ -1,0 +1,74 @@
+"""A measured run becomes a row."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from edgepress.errors import TableError
+from edgepress.table.recording import Subject, result_of_run
+from support.table_rows import FACTS, MIB, job_report, process_run, result, run_report, steady_run, tflite_model
+
+
+def test_the_row_holds_what_the_board_said() -> None:
+    row = result("int8", run=steady_run(50_000))
+    assert (row.runtime, row.runtime_version, row.threads, row.delegate_nodes) == ("ai-edge-litert", "2.1.6", 1, 1)
+    assert (row.samples, row.processes, row.verdict) == (200, 5, "stable")
+    assert (row.board_model, row.governor, row.emulated) == (FACTS.model, "performance", False)
+    assert row.physical_device == FACTS.physical_id
+    assert row.evidence is not None
+    assert row.evidence.compression == {"recipe": {"name": "int8"}}
+
+
+def test_memory_is_the_worst_process() -> None:
+    run = run_report([])
+    processes = tuple(process_run([1000] * 9, k, peak_rss_bytes=(60 + k) * MIB) for k in range(3))
+    row = result(run=dataclasses.replace(run, processes=processes))
+    assert (row.peak_rss_bytes, row.model_rss_bytes) == (62 * MIB, 22 * MIB)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model_sha256": "00" * 32},
+        {"runtime": "tflite-runtime"},
+        {"runtime_version": "2.1.7"},
+        {"runtime_api": "compiled-model"},
+        {"delegate": "none"},
+        {"delegate_nodes": 0},
+        {"threads": 4},
+        {"physical_device": "00" * 32},
+        {"plan_sha256": "00" * 32},
+        {"data_sha256": None},
+        {"training_seed": 1},
+    ],
+)
+def test_the_key_tells_apart_what_was_measured_differently(change: dict[str, object]) -> None:
+    row = result()
+    assert dataclasses.replace(row, **change).key != row.key  # type: ignore[arg-type]
+
+
+def test_the_key_is_the_same_for_a_repetition_under_another_name() -> None:
+    assert result("a", device="pi4", job_id="1").key == result("b", device="kitchen", job_id="2").key
+
+
+def test_two_boards_of_one_kind_are_two_devices_even_without_a_serial_number() -> None:
+    unknown = dataclasses.replace(FACTS, physical_id=None)
+    assert result(device="a", facts=unknown).physical_device != result(device="b", facts=unknown).physical_device
+
+
+def test_a_row_of_another_file_than_was_measured_is_refused() -> None:
+    run = steady_run()
+    with pytest.raises(TableError, match="the run measured cdcdcdcdcdcd"):
+        result_of_run(run, job_report(run), tflite_model(sha256="00" * 32), Subject("digits"), "pi4")
+
+
+def test_a_run_of_another_job_is_refused() -> None:
+    with pytest.raises(TableError, match="no such run"):
+        result_of_run(steady_run(1000), job_report(steady_run()), tflite_model(), Subject("digits"), "pi4")
+
+
+def test_a_job_without_a_plan_measured_nothing() -> None:
+    run = steady_run()
+    with pytest.raises(TableError, match="no plan"):
+        result_of_run(run, job_report(run, plan=None), tflite_model(), Subject("digits"), "pi4")
