@@ -23,9 +23,6 @@ DRIFT_LIMIT = 0.05
 TAIL_LIMIT = 1.5
 # A call from Python into a runtime that does nothing takes longer (about 1 us on a workstation).
 IMPLAUSIBLE_LATENCY_NS = 200
-# Average number of processes that wanted to run before the measurement began: one is a whole core taken.
-LOAD_LIMIT = 1.0
-
 # vcgencmd get_throttled: bits 0-3 hold now, bits 16-19 hold since boot.
 _THROTTLED_NOW = {
     0: "under-voltage",
@@ -47,7 +44,8 @@ class VerdictName(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A verdict with the findings that led to it (``reasons``) and those that only ask for care (``cautions``)."""
+    """A verdict with the findings that led to it (``reasons``), and the agent's warnings that only ask for care
+    (``cautions``)."""
 
     name: VerdictName
     reasons: tuple[MeasurementWarning, ...]
@@ -83,7 +81,9 @@ def judge_run(report: RunReport, states: Sequence[BoardState]) -> Verdict:
         if unstable
         else VerdictName.STABLE
     )
-    return Verdict(name, implausible + throttled + unstable, tuple(_cautions(states)) + report.warnings)
+    reasons = implausible + throttled + unstable
+    decided = {reason.code for reason in reasons}
+    return Verdict(name, reasons, tuple(warning for warning in report.warnings if warning.code not in decided))
 
 
 def _implausible(summary: LatencySummary) -> Iterator[MeasurementWarning]:
@@ -150,22 +150,4 @@ def _unstable(report: RunReport, summary: LatencySummary) -> Iterator[Measuremen
             f"one run in twenty takes {summary.p95_ns / summary.p50_ns:.1f} times the median or more: something else "
             "runs on the board",
             {"p50_ns": summary.p50_ns, "p95_ns": summary.p95_ns},
-        )
-
-
-def _cautions(states: Sequence[BoardState]) -> Iterator[MeasurementWarning]:
-    if not states:
-        return
-    before = states[0]
-    if before.load_1min > LOAD_LIMIT:
-        yield MeasurementWarning(
-            "load",
-            f"the board was busy before the measurement (load {before.load_1min:.1f} over the last minute)",
-            {"load_1min": before.load_1min},
-        )
-    if before.governor not in (None, "performance"):
-        yield MeasurementWarning(
-            "governor",
-            f"the clock is not fixed (governor {before.governor}): set it to performance",
-            {"governor": before.governor},
         )

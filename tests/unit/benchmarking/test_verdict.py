@@ -75,15 +75,13 @@ def test_times_shorter_than_a_call_are_implausible_whatever_else_was_seen() -> N
     assert codes(verdict.reasons) == ["implausible-latency", "throttled", "process-spread"]
 
 
-def test_a_busy_board_and_a_free_clock_ask_for_care_but_decide_nothing() -> None:
-    verdict = judge_run(steady_run(), (board_state(load_1min=2.5, governor="ondemand"), board_state()))
-    assert (verdict.name, verdict.reasons, codes(verdict.cautions)) == ("stable", (), ["load", "governor"])
+def test_warnings_of_the_agent_ask_for_care_but_decide_nothing() -> None:
+    warning = MeasurementWarning("governor", "the CPU governor is ondemand, not performance")
+    verdict = judge_run(steady_run(warnings=[warning]), CALM)
+    assert (verdict.name, verdict.reasons, verdict.cautions) == ("stable", (), (warning,))
 
 
-def test_the_load_that_the_measurement_itself_makes_is_not_held_against_it() -> None:
-    assert judge_run(steady_run(), (board_state(), board_state(load_1min=1.9))).warnings == ()
-
-
-def test_warnings_of_the_agent_are_passed_on() -> None:
-    warning = MeasurementWarning("affinity", "the worker could not be pinned")
-    assert judge_run(steady_run(warnings=[warning]), CALM).cautions == (warning,)
+def test_what_decided_is_not_said_twice() -> None:
+    agents = MeasurementWarning("throttled", "while it ran, the firmware reported throttled")
+    verdict = judge_run(steady_run(warnings=[agents]), (board_state(throttled_bits=4), board_state()))
+    assert codes(verdict.warnings) == ["throttled"]
