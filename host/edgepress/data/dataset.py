@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepress.data.fingerprint import sha256_of_arrays
 from edgepress.data.input_spec import InputSpec
 from edgepress.errors import DataError
 
 Array = NDArray[Any]
+Arrays = Array | Sequence[Array]
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,75 @@ class Dataset:
     sha256: str
     notes: tuple[str, ...] = field(default=())
 
+    @classmethod
+    def from_arrays(
+        cls,
+        x_train: Arrays,
+        y_train: Arrays,
+        x_val: Arrays,
+        y_val: Arrays,
+        x_test: Arrays | None = None,
+        y_test: Arrays | None = None,
+        *,
+        labels: Sequence[str] = (),
+        color: Literal["rgb", "bgr", "gray"] | None = None,
+        mean: Sequence[float] = (0.0,),
+        scale: Sequence[float] = (1.0,),
+        seed: int = 0,
+    ) -> Dataset:
+        """Make a dataset from arrays, each ``(n, ...)`` as the model takes it; a sequence of them for several inputs
+        or outputs, in model order.
+
+        Without a test split, a half of val (drawn by ``seed``) is set aside for it, and ``notes`` says so. ``mean``
+        and ``scale`` say how raw input becomes what these arrays hold; they are not applied here.
+
+        Raises:
+            DataError: the arrays do not fit each other, or hold NaN or infinity.
+        """
+        from edgepress.data.checks import check_splits
+
+        splits = {"train": _split(x_train, y_train), "val": _split(x_val, y_val)}
+        notes: tuple[str, ...] = ()
+        if x_test is not None and y_test is not None:
+            splits["test"] = _split(x_test, y_test)
+        elif x_test is not None or y_test is not None:
+            raise DataError("x_test and y_test come together: one of them is missing")
+        check_splits(splits)
+        if "test" not in splits:
+            count = len(splits["val"])
+            splits["val"], splits["test"] = _halves(splits["val"], seed)
+            notes = (
+                f"no x_test: half of val ({len(splits['test'])} of {count} samples, seed {seed}) was set aside to test",
+            )
+        train = splits["train"]
+        spec = InputSpec(
+            shapes=tuple(x.shape[1:] for x in train.inputs),
+            dtypes=tuple(str(x.dtype) for x in train.inputs),
+            value_ranges=tuple((float(x.min()), float(x.max())) for x in train.inputs),
+            color=color,
+            mean=tuple(mean),
+            scale=tuple(scale),
+            labels=tuple(labels),
+        )
+        digest = sha256_of_arrays(array for split in splits.values() for array in (*split.inputs, *split.targets))
+        return cls(train, splits["val"], HeldOut(splits["test"]), spec, digest, notes)
+
     @property
     def training(self) -> TrainingData:
         """The part that steps may see."""
         return TrainingData(self.train, self.val, self.input_spec)
+
+
+def _split(inputs: Arrays, targets: Arrays) -> Split:
+    return Split(_as_tuple(inputs), _as_tuple(targets))
+
+
+def _as_tuple(arrays: Arrays) -> tuple[Array, ...]:
+    return (arrays,) if isinstance(arrays, np.ndarray) else tuple(np.asarray(array) for array in arrays)
+
+
+def _halves(split: Split, seed: int) -> tuple[Split, Split]:
+    """Two halves of a split, drawn without replacement, order kept."""
+    shuffled = np.random.default_rng(seed).permutation(len(split))
+    middle = len(split) // 2
+    return split.take(np.sort(shuffled[:middle])), split.take(np.sort(shuffled[middle:]))
