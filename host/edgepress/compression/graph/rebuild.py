@@ -1,0 +1,125 @@
+"""Build a functional model from a list of nodes, with some layers replaced."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepress.compression.graph.reader import Graph, Node, TensorRef, read
+from edgepress.errors import CompressionError
+
+
+@dataclass(frozen=True, eq=False)
+class NewLayer:
+    """A layer to put in: not built yet, with the weights it is to get (in ``get_weights()`` order).
+
+    ``weights`` None leaves it as it initialises itself."""
+
+    layer: Any
+    weights: Sequence[NDArray[Any]] | None = None
+
+
+def reconfigured(layer: Any, **changes: Any) -> Any:
+    """Return a fresh, unbuilt layer of the same class and configuration but for ``changes``."""
+    return type(layer).from_config({**layer.get_config(), **changes})
+
+
+def rebuild(
+    graph: Graph,
+    replacements: Mapping[str, Sequence[NewLayer]] | None = None,
+    *,
+    copy_weights: bool = True,
+) -> Any:
+    """Build a new functional model from ``graph``.
+
+    Nothing is shared with the model that was read: layers are made anew from their configuration, names and weights
+    kept. A shared layer stays shared.
+
+    Args:
+        replacements: by name of a layer, what takes its place: one layer, or several called one after the other.
+        copy_weights: False leaves layers that are not replaced with fresh weights (for students).
+
+    Raises:
+        CompressionError: the replaced layers do not fit the rest; the message names the first that does not.
+    """
+    replacements = replacements or {}
+    unknown = set(replacements) - {node.name for node in graph.nodes}
+    if unknown:
+        raise CompressionError(f"no layer named {sorted(unknown)} in model {graph.name!r}")
+
+    chains: dict[str, list[NewLayer]] = {}
+    tensors: dict[TensorRef, Any] = {}
+    for node in graph.nodes:
+        if node.name not in chains:
+            chains[node.name] = list(replacements.get(node.name) or [_copy(node, copy_weights)])
+        outputs = _call(node, chains[node.name], tensors)
+        for position, output in enumerate(keras.tree.flatten(outputs)):
+            tensors[TensorRef(node.index, position)] = output
+
+    model = keras.Model(
+        keras.tree.map_structure(tensors.__getitem__, graph.input_structure),
+        keras.tree.map_structure(tensors.__getitem__, graph.output_structure),
+        name=graph.name,
+    )
+    for name, chain in chains.items():
+        for new in chain:
+            if new.weights is not None:
+                _set_weights(name, new)
+    return model
+
+
+def copy_of(model: Any) -> Any:
+    """Return a model of its own that computes the same: flattened, with copies of all weights, not compiled."""
+    return rebuild(read(model))
+
+
+def _copy(node: Node, copy_weights: bool) -> NewLayer:
+    operation = node.operation
+    config = operation.get_config()
+    fresh = type(operation).from_config({**config, "name": node.name} if "name" in config else config)
+    weights = operation.get_weights() if node.is_layer and copy_weights else None
+    return NewLayer(fresh, weights)
+
+
+def _call(node: Node, chain: Sequence[NewLayer], tensors: dict[TensorRef, Any]) -> Any:
+    if isinstance(node.operation, keras.layers.InputLayer):
+        return chain[0].layer.output
+
+    def fill(value: Any) -> Any:
+        return tensors[value] if isinstance(value, TensorRef) else value
+
+    args = keras.tree.map_structure(fill, node.args)
+    kwargs = keras.tree.map_structure(fill, node.kwargs)
+    first, *rest = (new.layer for new in chain)
+    try:
+        outputs = first(*args, **_accepted(first, node, kwargs))
+        for layer in rest:
+            outputs = layer(outputs)
+    except (ValueError, TypeError) as error:
+        raise CompressionError(
+            f"layer {node.name!r} ({type(node.operation).__name__}) does not fit its new inputs: {error}"
+        ) from error
+    return outputs
+
+
+def _accepted(layer: Any, node: Node, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A layer of another class may not know arguments such as BatchNormalization's ``mask``."""
+    if type(layer) is type(node.operation):
+        return kwargs
+    known = inspect.signature(layer.call).parameters
+    return {name: value for name, value in kwargs.items() if name in known}
+
+
+def _set_weights(name: str, new: NewLayer) -> None:
+    weights = [np.asarray(weight) for weight in new.weights or ()]
+    expected = [tuple(weight.shape) for weight in new.layer.weights]
+    given = [weight.shape for weight in weights]
+    if expected != given:
+        raise CompressionError(f"layer {name!r} was rebuilt with weights of shapes {expected} but is to get {given}")
+    new.layer.set_weights(weights)
