@@ -1,0 +1,1 @@
+"""Fine-tuning and judging, shared by all compression steps."""

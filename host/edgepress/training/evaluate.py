@@ -1,0 +1,52 @@
+"""Outputs and metric of a Keras model over a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepress.data import Split
+from edgepress.training.metrics import Metric
+
+_BATCH_BYTES = 16 << 20
+_LARGEST_BATCH = 256
+
+
+def flat(model: Any) -> Any:
+    """Return a view of the model, sharing its layers, that takes and gives tensors in model order.
+
+    A model may want a dict or nested lists; data here are always tuples in model order.
+    """
+    return keras.Model(list(model.inputs), list(model.outputs))
+
+
+def batches(split: Split) -> Iterator[Split]:
+    """Yield a split in batches of at most 256 samples and 16 MiB of input."""
+    sample_bytes = max(1, sum(x.nbytes for x in split.inputs) // max(1, len(split)))
+    size = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // sample_bytes))
+    for start in range(0, len(split), size):
+        yield split.take(slice(start, start + size))
+
+
+def predict(model: Any, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], ...]:
+    """Return the outputs for ``inputs`` (one ``(n, ...)`` array per model input), float32, in model order.
+
+    Calls the model directly: ``model.predict`` would trace a graph first, which takes longer than the small models
+    here take to run.
+    """
+    view = flat(model)
+    parts: list[list[NDArray[np.float32]]] = [[] for _ in model.outputs]
+    for batch in batches(Split(tuple(inputs), ())):
+        outputs = view([keras.ops.convert_to_tensor(x) for x in batch.inputs], training=False)
+        for part, output in zip(parts, keras.tree.flatten(outputs), strict=True):
+            part.append(np.asarray(output, np.float32))
+    return tuple(np.concatenate(part) for part in parts)
+
+
+def metric_of(model: Any, split: Split, metric: Metric) -> float:
+    """Return the metric of a model over a split."""
+    return metric.compute(predict(model, split.inputs), split.targets)

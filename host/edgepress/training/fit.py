@@ -1,0 +1,207 @@
+"""Fine-tuning, shared by all steps: seeded, with the best epoch kept, and never changing the model it was given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepress.compression.graph.rebuild import copy_of
+from edgepress.data import Split, TrainingData
+from edgepress.progress import Progress, Silent, Task
+from edgepress.training.batchnorm import StatisticsEstimator
+from edgepress.training.evaluate import flat, predict
+from edgepress.training.objective import Objective
+from edgepress.training.seeds import seeded
+from edgepress.training.zeros import keep_zeros
+
+Loss = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch: mean loss over the training batches, and the loss on the validation split after it."""
+
+    train_loss: float
+    val_loss: float
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What fine-tuning gave.
+
+    Attributes:
+        history: the epochs that ran.
+        best_epoch: the one whose weights the model has; 0: those it came with, since no epoch was better.
+    """
+
+    model: Any
+    history: tuple[Epoch, ...]
+    best_epoch: int
+
+    @property
+    def summary(self) -> str:
+        """One sentence for a report."""
+        if not self.history:
+            return "not fine-tuned"
+        if self.best_epoch == 0:
+            return f"fine-tuned for {len(self.history)} epochs, none of which was better on the validation data"
+        return f"fine-tuned for {len(self.history)} epochs, weights of epoch {self.best_epoch}"
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """A second signal beside the targets, e.g. a teacher's.
+
+    Attributes:
+        signals: one array per model output, ``(n, ...)``, for the samples of the training split.
+        losses: one ``(signal, output) -> loss`` per output.
+        weight: its share of the loss; the targets have the rest.
+    """
+
+    signals: tuple[NDArray[Any], ...]
+    losses: tuple[Loss, ...]
+    weight: float
+
+
+def fine_tune(
+    model: Any,
+    data: TrainingData,
+    objective: Objective,
+    *,
+    epochs: int,
+    learning_rate: float | None = None,
+    patience: int | None = None,
+    guidance: Guidance | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    description: str = "Fine-tuning",
+) -> FineTuned:
+    """Train a copy of ``model`` and return it with the weights of its best epoch on the validation split.
+
+    The learning rate decays to 0 along a cosine (Loshchilov and Hutter 2017). BatchNorm statistics are re-estimated
+    before each validation (:mod:`edgepress.training.batchnorm`). Zeros of pruned kernels stay zeros
+    (:mod:`edgepress.training.zeros`).
+
+    Args:
+        learning_rate: at the start; None: the objective's.
+        patience: stop after so many epochs without a better validation loss; None: never before the end.
+    """
+    if epochs == 0:
+        return FineTuned(model, (), 0)
+    with seeded(seed):
+        copy = copy_of(model)
+        keep_zeros(copy)
+        judged = flat(copy)
+        judged.compile(loss=list(objective.loss))
+        trained = judged if guidance is None else _with_signals(copy)
+        steps = math.ceil(len(data.train) / objective.batch_size)
+        rate = keras.optimizers.schedules.CosineDecay(learning_rate or objective.learning_rate, epochs * steps)
+        _compile(trained, objective, rate, guidance)
+        batches = _batches(data.train, guidance, objective.batch_size, seed)
+        with (
+            StatisticsEstimator(copy, data.train, seed) as statistics,
+            (progress or Silent()).task(description, total=epochs * steps) as task,
+        ):
+            run = _Run(judged, trained, data.val, statistics, task, epochs, steps, patience)
+            trained.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[run.callback()])
+            run.restore_best()
+    return FineTuned(copy, tuple(run.history), run.best_epoch)
+
+
+class _Run:
+    """What happens around the epochs of one training: validation, the best weights, early stopping, progress."""
+
+    def __init__(
+        self,
+        judged: Any,
+        trained: Any,
+        val: Split,
+        statistics: StatisticsEstimator,
+        task: Task,
+        epochs: int,
+        steps: int,
+        patience: int | None,
+    ) -> None:
+        self._judged = judged
+        self._trained = trained
+        self._val = val
+        self._statistics = statistics
+        self._task = task
+        self._epochs = epochs
+        self._steps = steps
+        self._patience = patience
+        self._epoch = 0
+        self.history: list[Epoch] = []
+        self.best_epoch = 0
+        self._best_loss = self._validate()
+        self._best_weights = judged.get_weights()
+
+    def callback(self) -> Any:
+        return keras.callbacks.LambdaCallback(on_train_batch_end=self._on_batch, on_epoch_end=self._on_epoch)
+
+    def restore_best(self) -> None:
+        self._judged.set_weights(self._best_weights)
+
+    def _on_batch(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        del logs
+        self._task.update(
+            self._epoch * self._steps + batch + 1,
+            self._epochs * self._steps,
+            f"epoch {self._epoch + 1} of {self._epochs}",
+        )
+
+    def _on_epoch(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        loss = self._validate()
+        self._epoch = epoch + 1
+        self.history.append(Epoch(float((logs or {}).get("loss", math.nan)), loss))
+        if loss < self._best_loss:
+            self._best_loss, self.best_epoch = loss, self._epoch
+            self._best_weights = self._judged.get_weights()
+        elif self._patience is not None and self._epoch - self.best_epoch >= self._patience:
+            self._trained.stop_training = True
+
+    def _validate(self) -> float:
+        """The objective's loss on the validation split, infinite where it is no number."""
+        self._statistics.update()
+        outputs = predict(self._judged, self._val.inputs)
+        loss = float(self._judged.compute_loss(y=_alone(self._val.targets), y_pred=_alone(outputs), training=False))
+        return loss if math.isfinite(loss) else math.inf
+
+
+def _with_signals(copy: Any) -> Any:
+    """A model over the same layers whose outputs stand twice: once for the targets, once for the signals."""
+    signals = [keras.layers.Identity(name=f"signal_{index}")(output) for index, output in enumerate(copy.outputs)]
+    return keras.Model(list(copy.inputs), [*copy.outputs, *signals])
+
+
+def _compile(model: Any, objective: Objective, rate: Any, guidance: Guidance | None) -> None:
+    if objective.optimizer:
+        settings = {**objective.optimizer["config"], "learning_rate": keras.optimizers.schedules.serialize(rate)}
+        optimizer = keras.optimizers.deserialize({**objective.optimizer, "config": settings})
+    else:
+        optimizer = keras.optimizers.Adam(rate)
+    losses = list(objective.loss)
+    weights = None
+    if guidance is not None:
+        weights = [1 - guidance.weight] * len(losses) + [guidance.weight] * len(losses)
+        losses += list(guidance.losses)
+    model.compile(optimizer=optimizer, loss=losses, loss_weights=weights)
+
+
+def _batches(train: Split, guidance: Guidance | None, batch_size: int, seed: int) -> Any:
+    import tensorflow as tf
+
+    wanted = train.targets if guidance is None else (*train.targets, *guidance.signals)
+    samples = tf.data.Dataset.from_tensor_slices((_alone(train.inputs), _alone(wanted)))
+    return samples.shuffle(len(train), seed=seed).batch(batch_size).prefetch(2)
+
+
+def _alone(arrays: Sequence[NDArray[Any]]) -> Any:
+    """A single array as itself: Keras takes a tuple of one for several inputs."""
+    return arrays[0] if len(arrays) == 1 else tuple(np.asarray(array) for array in arrays)

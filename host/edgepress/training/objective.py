@@ -1,0 +1,250 @@
+"""What a model is trained for and judged by: the compiled loss and metric, or a guess where only one is sensible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from edgepress.data import Dataset
+from edgepress.errors import MetricError
+from edgepress.training.metrics import METRICS, metric_named
+
+OutputKind = Literal["probabilities", "logits", "sigmoid", "binary logits", "values"]
+"""What numbers an output holds: softmax, scores before softmax, sigmoid, scores before sigmoid, or plain values."""
+
+_KERAS_METRICS = {
+    "accuracy": "accuracy",
+    "acc": "accuracy",
+    "Accuracy": "accuracy",
+    "SparseCategoricalAccuracy": "accuracy",
+    "sparse_categorical_accuracy": "accuracy",
+    "CategoricalAccuracy": "accuracy",
+    "categorical_accuracy": "accuracy",
+    "BinaryAccuracy": "binary_accuracy",
+    "binary_accuracy": "binary_accuracy",
+    "MeanSquaredError": "mse",
+    "mean_squared_error": "mse",
+    "mse": "mse",
+    "MSE": "mse",
+    "MeanAbsoluteError": "mae",
+    "mean_absolute_error": "mae",
+    "mae": "mae",
+    "MAE": "mae",
+}
+_METRIC_OF_KIND: dict[OutputKind, str] = {
+    "probabilities": "accuracy",
+    "logits": "accuracy",
+    "sigmoid": "binary_accuracy",
+    "binary logits": "binary_accuracy_logits",
+    "values": "mse",
+}
+_DEFAULT_LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Objective:
+    """How every model of a run is trained and judged.
+
+    Attributes:
+        loss: one Keras loss (name, object or function) per model output, in model order.
+        metric: a name of :data:`edgepress.training.metrics.METRICS`.
+        learning_rate: of fine-tuning, where a step says nothing else; decays to 0 over a step's epochs.
+        batch_size: of fine-tuning.
+        output_kinds: what each output holds.
+        optimizer: Keras' configuration of the compiled optimizer (its learning rate is not used); empty: Adam.
+    """
+
+    loss: tuple[Any, ...]
+    metric: str
+    learning_rate: float = _DEFAULT_LEARNING_RATE
+    batch_size: int = 32
+    output_kinds: tuple[OutputKind, ...] = ("probabilities",)
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values: what reports say and checkpoints are keyed by."""
+        return {
+            "loss": [_name_of(loss) for loss in self.loss],
+            "metric": self.metric,
+            "learning_rate": self.learning_rate,
+            "batch_size": self.batch_size,
+            "output_kinds": list(self.output_kinds),
+            "optimizer": str(self.optimizer.get("class_name", "Adam")),
+        }
+
+
+def objective_of(model: Any, dataset: Dataset, metric: str | None = None) -> Objective:
+    """Return the compiled objective of a model; for one saved uncompiled, the only sensible one.
+
+    Args:
+        metric: a name of :data:`edgepress.training.metrics.METRICS` that overrides the compiled metric.
+
+    Raises:
+        MetricError: no such metric, or none can be told from the model: the message names ``--metric``.
+    """
+    if metric is not None:
+        metric_named(metric)
+    activations = [_last_activation(tensor) for tensor in model.outputs]
+    targets = dataset.train.targets
+    compiled = model.get_compile_config() if model.compiled else {}
+    if compiled:
+        losses = _per_output(model.loss, list(model.output_names))
+        kinds = tuple(_kind_by_loss(loss, activation) for loss, activation in zip(losses, activations, strict=True))
+        chosen = metric or _compiled_metric(compiled, kinds)
+    else:
+        guesses = [_guess(t, y, a, metric) for t, y, a in zip(model.outputs, targets, activations, strict=True)]
+        losses = tuple(loss for loss, _ in guesses)
+        kinds = tuple(kind for _, kind in guesses)
+        chosen = metric or _common_metric(kinds)
+    optimizer = dict(compiled.get("optimizer") or {}) if isinstance(compiled.get("optimizer"), Mapping) else {}
+    return Objective(
+        loss=losses,
+        metric=chosen,
+        learning_rate=_learning_rate(optimizer),
+        batch_size=_batch_size(len(dataset.train)),
+        output_kinds=kinds,
+        optimizer=optimizer,
+    )
+
+
+def _last_activation(tensor: Any) -> str:
+    """Name of the activation that makes an output: ``softmax``, ``sigmoid``, ``linear`` or another."""
+    layer = tensor._keras_history.operation
+    inner = getattr(layer, "_functional", None) or layer
+    if inner is not layer or hasattr(inner, "_nodes_by_depth"):  # a nested model: look at its own output
+        return _last_activation(inner.outputs[tensor._keras_history.tensor_index])
+    if type(layer).__name__ == "Softmax":
+        return "softmax"
+    activation = getattr(layer, "activation", None)
+    return str(getattr(activation, "__name__", "linear")) if activation is not None else "linear"
+
+
+def _name_of(loss: Any) -> str:
+    if isinstance(loss, str):
+        return loss
+    if isinstance(loss, Mapping):
+        return str(loss.get("class_name", loss))
+    logits = ", from_logits" if _from_logits(loss) else ""
+    return f"{getattr(loss, '__name__', type(loss).__name__)}{logits}"
+
+
+def _from_logits(loss: Any) -> bool:
+    """Whether a Keras loss takes scores before softmax or sigmoid."""
+    arguments = getattr(loss, "_fn_kwargs", None) or {}
+    return bool(getattr(loss, "from_logits", arguments.get("from_logits", False)))
+
+
+def _per_output(loss: Any, names: list[str]) -> tuple[Any, ...]:
+    """One loss per output from what Keras takes: one for all, a list, or a dict by output name."""
+    if isinstance(loss, Mapping):
+        missing = [name for name in names if loss.get(name) is None]
+        if missing:
+            raise MetricError(f"the model is compiled without a loss for its outputs {missing}: compile it with one")
+        return tuple(loss[name] for name in names)
+    if isinstance(loss, list | tuple):
+        if len(loss) != len(names):
+            raise MetricError(f"the model has {len(names)} outputs but is compiled with {len(loss)} losses")
+        return tuple(loss)
+    return (loss,) * len(names)
+
+
+def _kind_by_loss(loss: Any, activation: str) -> OutputKind:
+    name = _name_of(loss).lower().replace("_", "")
+    if "binarycrossentropy" in name or "binaryfocal" in name:
+        return "binary logits" if _from_logits(loss) or activation == "linear" else "sigmoid"
+    if "crossentropy" in name:
+        return "logits" if _from_logits(loss) else "probabilities"
+    return "values"
+
+
+def _guess(tensor: Any, target: Any, activation: str, metric: str | None) -> tuple[Any, OutputKind]:
+    """Loss and kind of an output of an uncompiled model, where only one is sensible."""
+    target = np.asarray(target)
+    same_shape = target.shape[1:] == tuple(tensor.shape[1:])
+    classes = int(tensor.shape[-1])
+    integers = np.issubdtype(target.dtype, np.integer) or target.dtype == bool
+    if activation == "softmax":
+        one_hot = same_shape and classes > 1
+        return ("categorical_crossentropy" if one_hot else "sparse_categorical_crossentropy"), "probabilities"
+    if activation == "sigmoid" and (same_shape or classes == 1):
+        return "binary_crossentropy", "sigmoid"
+    if activation == "linear":
+        if classes > 1 and integers and not same_shape:
+            import keras
+
+            return keras.losses.SparseCategoricalCrossentropy(from_logits=True), "logits"
+        if metric in ("mse", "mae"):
+            return metric, "values"
+        if same_shape and not integers and not _is_one_hot(target):
+            return "mse", "values"
+    raise MetricError(
+        f"the model was saved uncompiled, and its output {tensor.name!r} (activation {activation}, shape "
+        f"{tuple(tensor.shape)}, targets {target.dtype} {target.shape}) does not tell how it is to be judged: "
+        f"name a metric with --metric ({', '.join(METRICS)}) or compile the model before saving it"
+    )
+
+
+def _is_one_hot(target: Any) -> bool:
+    if target.ndim < 2 or target.shape[-1] < 2:
+        return False
+    return bool(np.isin(target, (0, 1)).all() and (target.sum(axis=-1) == 1).all())
+
+
+def _compiled_metric(compiled: Mapping[str, Any], kinds: tuple[OutputKind, ...]) -> str:
+    names = list(_metric_names(compiled.get("metrics"))) + list(_metric_names(compiled.get("weighted_metrics")))
+    known = [_KERAS_METRICS[name] for name in names if name in _KERAS_METRICS]
+    if known:
+        if known[0] in ("accuracy", "binary_accuracy"):
+            by_kind = _common_metric(kinds)  # Keras' "accuracy" is binary accuracy for a single sigmoid output
+            return by_kind if "accuracy" in by_kind else known[0]
+        return known[0]
+    if names:
+        raise MetricError(
+            f"the model is compiled with the metrics {', '.join(names)}, none of which edgepress can compute on a "
+            f"board: name one with --metric ({', '.join(METRICS)})"
+        )
+    return _common_metric(kinds)
+
+
+def _metric_names(configured: Any) -> Iterable[str]:
+    """Names in what ``get_compile_config()`` says of metrics: strings, configurations, lists and dicts of them."""
+    if configured is None:
+        return
+    if isinstance(configured, str):
+        yield configured
+    elif isinstance(configured, Mapping):
+        if "class_name" in configured:
+            name = configured["class_name"]
+            yield str(configured["config"]) if name == "function" else str(name)
+        else:
+            for value in configured.values():
+                yield from _metric_names(value)
+    elif isinstance(configured, list | tuple):
+        for value in configured:
+            yield from _metric_names(value)
+
+
+def _common_metric(kinds: tuple[OutputKind, ...]) -> str:
+    names = {_METRIC_OF_KIND[kind] for kind in kinds}
+    if len(names) != 1:
+        raise MetricError(
+            f"the model's outputs are of different kinds ({', '.join(kinds)}): name the metric that fits all of them "
+            f"with --metric ({', '.join(METRICS)})"
+        )
+    return names.pop()
+
+
+def _learning_rate(optimizer: Mapping[str, Any]) -> float:
+    """The compiled learning rate; of a schedule, where it starts (at its end it would train nothing)."""
+    rate = dict(optimizer.get("config") or {}).get("learning_rate", _DEFAULT_LEARNING_RATE)
+    if isinstance(rate, Mapping):
+        rate = dict(rate.get("config") or {}).get("initial_learning_rate", _DEFAULT_LEARNING_RATE)
+    return float(rate)
+
+
+def _batch_size(count: int) -> int:
+    """32 for small data, so that an epoch has steps enough; 128 from 10,000 samples on."""
+    return 32 if count < 10_000 else 128
