@@ -1,0 +1,1 @@
+"""Factorization: two small layers in place of a large one."""

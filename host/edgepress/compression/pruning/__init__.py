@@ -1,0 +1,1 @@
+"""Pruning: single weights set to zero, and whole filters removed."""

@@ -1,0 +1,215 @@
+"""Run a recipe's steps over a model."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepress_converters.options import ConversionOptions
+
+from edgepress.compression.checkpoints import Checkpoint, Checkpoints, key_of, model_fingerprint
+from edgepress.compression.distillation.response import distill_response
+from edgepress.compression.factorization.svd import factorize_dense
+from edgepress.compression.graph.rebuild import copy_of
+from edgepress.compression.pruning.filters import prune_filters
+from edgepress.compression.pruning.weights import prune_weights
+from edgepress.compression.recipe import DistillStep, Recipe, StepSettings, recipe_id
+from edgepress.compression.report import CompressionReport
+from edgepress.compression.steps import Judge, Step, StepContext, StepEntry
+from edgepress.data import InputSpec, TrainingData
+from edgepress.data.fingerprint import sha256_of_arrays
+from edgepress.models import model_sha256
+from edgepress.progress import Progress, Silent
+from edgepress.training.cost import Cost, cost_of
+from edgepress.training.evaluate import metric_of
+from edgepress.training.metrics import metric_named
+from edgepress.training.objective import Objective
+
+# (kind, its word) -> the step; the word is ``structure``, ``method`` or ``signal``.
+STEPS: dict[tuple[str, str], Step] = {
+    ("prune", "weights"): prune_weights,
+    ("prune", "filters"): prune_filters,
+    ("factorize", "svd"): factorize_dense,
+    ("distill", "response"): distill_response,
+}
+_CHECKPOINT_VERSION = 1  # raise it when a step computes something else from the same settings
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What compression gives.
+
+    Attributes:
+        model: the Keras model, compiled like the one that came in, where that one was.
+        conversion: how it is to be converted: the recipe's options with what the steps added.
+        report: what was done, skipped and measured.
+    """
+
+    model: Any
+    conversion: ConversionOptions
+    report: CompressionReport
+
+
+@dataclass(frozen=True)
+class _State:
+    """A model with what was measured of it."""
+
+    model: Any
+    cost: Cost
+    metric: float
+
+
+def compress(
+    model: Any,
+    recipe: Recipe,
+    data: TrainingData,
+    objective: Objective,
+    *,
+    judge: Judge | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    checkpoints: Path | None = None,
+) -> Compressed:
+    """Run a recipe's steps, in order. The model that came in is not changed.
+
+    Args:
+        judge: asks the board, for steps that choose by measurement.
+        checkpoints: a folder for the model after each step; a second call with the same model, data, objective and
+            seed takes over the steps that have the same settings from there.
+
+    Raises:
+        ModelError: the model is no functional or Sequential model.
+        CompressionError: a step could not do its work.
+    """
+    progress = progress or Silent()
+    context = StepContext(data, objective, model, recipe.conversion, judge, seed, progress)
+    store = Checkpoints(checkpoints)
+    key = key_of(_CHECKPOINT_VERSION, _origin(context, keep=checkpoints is not None))
+    first = state = _measured(model, context)
+    entries: list[StepEntry] = []
+    for number, settings in enumerate(recipe.step, start=1):
+        key = key_of(key, _identity(settings))
+        checkpoint = store.load(number, settings.kind, key)
+        if checkpoint is None:
+            checkpoint, state = _run(state, settings, context)
+            store.save(number, settings.kind, key, checkpoint)
+        else:
+            progress.note(f"step {number} ({settings.kind}) was done before and is taken over")
+            state = _as_recorded(checkpoint)
+        context = dataclasses.replace(context, conversion=checkpoint.conversion)
+        entries.append(checkpoint.entry)
+    resolved = _resolve(data.input_spec, entries, context.conversion)
+    report = CompressionReport(
+        recipe_name=recipe.name,
+        recipe=resolved,
+        recipe_id=recipe_id(resolved),
+        entries=tuple(entries),
+        metric=objective.metric,
+        metric_before=first.metric,
+        metric_after=state.metric,
+        parameters_before=first.cost.parameters,
+        parameters_after=state.cost.parameters,
+        macs_before=first.cost.macs,
+        macs_after=state.cost.macs,
+        seed=seed,
+        notes=_notes(state.cost),
+    )
+    return Compressed(_compiled_like(model, copy_of(state.model)), context.conversion, report)
+
+
+def _run(before: _State, settings: StepSettings, context: StepContext) -> tuple[Checkpoint, _State]:
+    """Run one step and measure around it."""
+    started = time.monotonic()
+    outcome = STEPS[settings.kind, _word(settings)](before.model, settings, context)
+    duration_s = time.monotonic() - started
+    after = _measured(outcome.model, context)
+    entry = StepEntry(
+        kind=settings.kind,
+        settings={**settings.model_dump(mode="json", exclude_none=True), **outcome.choices},
+        changed=outcome.changed,
+        skipped=outcome.skipped,
+        parameters_before=before.cost.parameters,
+        parameters_after=after.cost.parameters,
+        macs_before=before.cost.macs,
+        macs_after=after.cost.macs,
+        metric_before=before.metric,
+        metric_after=after.metric,
+        duration_s=duration_s,
+        notes=outcome.notes,
+    )
+    return Checkpoint(outcome.model, entry, outcome.conversion), after
+
+
+def _word(settings: StepSettings) -> str:
+    """The word by which a kind's implementations differ."""
+    for key in ("structure", "method", "signal"):
+        if hasattr(settings, key):
+            return str(getattr(settings, key))
+    raise AssertionError(f"step kind {settings.kind} has no word to choose its implementation by")
+
+
+def _measured(model: Any, context: StepContext) -> _State:
+    metric = metric_named(context.objective.metric)
+    return _State(model, cost_of(model), metric_of(model, context.data.val, metric))
+
+
+def _as_recorded(checkpoint: Checkpoint) -> _State:
+    return _State(checkpoint.model, cost_of(checkpoint.model), checkpoint.entry.metric_after)
+
+
+def _origin(context: StepContext, keep: bool) -> dict[str, Any]:
+    """What a checkpoint depends on beside the steps' settings; empty where none are kept, since it reads all data."""
+    if not keep:
+        return {}
+    splits = (context.data.train, context.data.val)
+    return {
+        "model": model_fingerprint(context.original),
+        "data": sha256_of_arrays(array for split in splits for array in (*split.inputs, *split.targets)),
+        "objective": context.objective.as_dict(),
+        "conversion": dataclasses.asdict(context.conversion),
+        "seed": context.seed,
+    }
+
+
+def _identity(settings: StepSettings) -> dict[str, Any]:
+    """A step's settings, with the contents of files in place of their paths."""
+    values = settings.model_dump(mode="json")
+    if isinstance(settings, DistillStep):
+        for key in ("teacher", "student"):
+            if isinstance(values[key], str):
+                values[key] = model_sha256(Path(values[key]))
+    return values
+
+
+def _resolve(spec: InputSpec, entries: list[StepEntry], conversion: ConversionOptions) -> dict[str, Any]:
+    """The recipe with every default and every choice filled in, as JSON values."""
+    return {
+        "input": {
+            "shapes": [list(shape) for shape in spec.shapes],
+            "dtypes": list(spec.dtypes),
+            "color": spec.color,
+            "mean": list(spec.mean),
+            "scale": list(spec.scale),
+        },
+        "steps": [entry.settings for entry in entries],
+        "convert": {**dataclasses.asdict(conversion), "allow_float": list(conversion.allow_float)},
+    }
+
+
+def _notes(cost: Cost) -> tuple[str, ...]:
+    if not cost.uncounted:
+        return ()
+    return (f"MACs of these layers are not counted: {', '.join(cost.uncounted)}",)
+
+
+def _compiled_like(original: Any, model: Any) -> Any:
+    """Compile a model as the original was, so that a saved one can be trained and judged without more words."""
+    if not original.compiled:
+        return model
+    config = original.get_compile_config()
+    if config:
+        model.compile_from_config(config)
+    return model
