@@ -49,17 +49,20 @@ def from_wire(cls: Type[Message], value: Any, path: str = "") -> Message:
 
 
 def loads(text: Union[str, bytes]) -> Any:
-    """Parse JSON, refusing duplicate keys, NaN and infinities.
+    """Parse JSON, refusing duplicate keys, NaN, infinities (``1e999`` is one) and halves of surrogate pairs.
 
     Raises:
         WireError: the text is not such JSON.
     """
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        if (b"\\u" if isinstance(text, bytes) else "\\u") in text:  # type: ignore[operator]
+            json.dumps(value, ensure_ascii=False).encode()  # half a pair is no character, and others would refuse it
     except WireError:
         raise
     except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {error}") from None
+    return value
 
 
 def dumps(value: Any) -> bytes:
@@ -92,11 +95,21 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return from_wire(hint, value, where)  # type: ignore[arg-type]
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return _finite(value)
     if type(value) is not hint:
         raise WireError(f"{where}: expected {hint.__name__}, got {_kind(value)}")
     if hint is float and not math.isfinite(value):
         raise WireError(f"{where}: must be finite, got {value}")
+    return value
+
+
+def _finite(number: Union[str, int]) -> float:
+    try:
+        value = float(number)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise WireError(f"a number of {len(str(number))} digits is too large for a float")
     return value
 
 

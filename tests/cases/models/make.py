@@ -3,16 +3,20 @@
 They are checked in so that the agent's tests need no TensorFlow. Weights are seeded; the flatbuffers of another
 TensorFlow may differ in bytes, and then the tests need no change.
 
-========================= =================================================================================
-file                      what it is
-========================= =================================================================================
-``dense_float32.tflite``  x (1, 8) float32 -> softmax of a Dense layer (1, 4) float32
-``conv_int8.tflite``      x (1, 6, 6, 1) int8 -> Conv2D, Dense (1, 3) int8: full int8
-``two_in_two_out.tflite`` "a" (1, 3), "b" (1, 5) float32 -> "sum" (1, 2), "difference" (1, 4) float32
-``smoke.tflite``          x (1, 2) float32 -> x + x: what edgepress_agent/smoke.py carries in its text
-``slow.tflite``           x (1, 16) float32 -> a WHILE that multiplies by a 16x16 matrix 2,000 times: some 10 ms
-``endless.tflite``        the same, 2,000,000,000 times: a model that never comes to an end
-========================= =================================================================================
+=========================== =======================================================================================
+file                        what it is
+=========================== =======================================================================================
+``dense_float32.tflite``    x (1, 8) float32 -> softmax of a Dense layer (1, 4) float32
+``conv_int8.tflite``        x (1, 6, 6, 1) int8 -> Conv2D, Dense (1, 3) int8: full int8
+``two_in_two_out.tflite``   "a" (1, 3), "b" (1, 5) float32 -> "sum" (1, 2), "difference" (1, 4) float32
+``smoke.tflite``            x (1, 2) float32 -> x + x: what edgepress_agent/smoke.py carries in its text
+``slow.tflite``             x (1, 16) float32 -> a WHILE of 2,000 small matrix products: about 1 ms
+``endless.tflite``          the same, 2,000,000,000 times: a model that never comes to an end
+``segfault_load.tflite``    ``smoke`` with two bytes changed: ai-edge-litert 1.4.0 and 2.3.0 die of it in Interpreter()
+``segfault_invoke.tflite``  ``two_in_two_out`` with one byte changed: both die of it in invoke()
+=========================== =======================================================================================
+
+The bytes to change were found by trying random changes in child processes.
 """
 
 from __future__ import annotations
@@ -94,6 +98,13 @@ def convert(module: tf.Module, name: str, samples: list[np.ndarray] | None = Non
     (HERE / name).write_bytes(converter.convert())
 
 
+def patch(source: str, changes: dict[int, int], name: str) -> None:
+    content = bytearray((HERE / source).read_bytes())
+    for offset, value in changes.items():
+        content[offset] = value
+    (HERE / name).write_bytes(content)
+
+
 if __name__ == "__main__":
     samples = list(np.random.default_rng(0).normal(size=(16, 1, 6, 6, 1)).astype(np.float32))
     convert(Dense(), "dense_float32.tflite")
@@ -102,3 +113,5 @@ if __name__ == "__main__":
     convert(Smoke(), "smoke.tflite")
     convert(Loop(2_000), "slow.tflite")
     convert(Loop(2_000_000_000), "endless.tflite")
+    patch("smoke.tflite", {16: 0, 338: 1}, "segfault_load.tflite")
+    patch("two_in_two_out.tflite", {352: 128}, "segfault_invoke.tflite")
