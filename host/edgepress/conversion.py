@@ -53,10 +53,10 @@ def convert_model(
     """
     from edgepress_converters.export import export_saved_model
 
-    samples = _as_inputs(model, calibration) if calibration is not None and options.needs_calibration else None
     with tempfile.TemporaryDirectory(prefix="edgepress-") as scratch, translated():
-        saved_model = Path(scratch) / model.name
+        saved_model = Path(scratch) / "saved_model"
         export_saved_model(model, saved_model)
+        samples = _as_inputs(model, calibration) if calibration is not None and options.needs_calibration else None
         return pool.convert(saved_model, output, options, samples)
 
 
@@ -99,13 +99,14 @@ _TRANSLATIONS = {
 
 
 def _as_inputs(model: keras.Model, arrays: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-    """Return arrays in the dtypes of the model's inputs; without a graph the export says what is wrong."""
-    inputs = model.inputs or ()
-    if inputs and len(inputs) != len(arrays):
-        raise DataError(f"calibration of {model.name!r} takes {len(inputs)} arrays, one per input; got {len(arrays)}")
-    for tensor, array in zip(inputs, arrays, strict=False):
+    """Return arrays in the dtypes of the model's inputs."""
+    if len(model.inputs) != len(arrays):
+        raise DataError(
+            f"calibration of {model.name!r} takes {len(model.inputs)} arrays, one per input; got {len(arrays)}"
+        )
+    for tensor, array in zip(model.inputs, arrays, strict=True):
         if tuple(array.shape[1:]) != tuple(tensor.shape[1:]):
             raise DataError(
                 f"calibration data of input {tensor.name!r} have shape {array.shape}; the model takes {tensor.shape}"
             )
-    return tuple(np.asarray(array, tensor.dtype) for tensor, array in zip(inputs, arrays, strict=False))
+    return tuple(np.asarray(array, tensor.dtype) for tensor, array in zip(model.inputs, arrays, strict=True))
