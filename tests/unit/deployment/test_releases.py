@@ -1,0 +1,97 @@
+"""A release is switched only after the board itself has run the model and its outputs were found right."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edgepress.deployment.releases import deploy, manifest_of
+from edgepress.devices.device import Device
+from edgepress.devices.inventory import Inventory
+from edgepress.errors import DeploymentError, OutputCheckError
+from edgepress_agent.protocol.messages import ReleaseState, Runtime
+from edgepress_converters.flatbuffer import read_model
+from edgepress_converters.model import TensorSpec, TFLiteModel
+
+MODELS = Path(__file__).parents[2] / "cases" / "models"
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    """This machine, with a home and a lock of its own: what runs there is the real agent."""
+    monkeypatch.setenv("EDGEPRESS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EDGEPRESS_LOCK", str(tmp_path / "lock"))
+    with Device.open("local", Inventory.load(tmp_path / "devices.toml")) as device:
+        yield device
+
+
+def inputs_of(model: TFLiteModel) -> tuple[Any, ...]:
+    random = np.random.default_rng(3)
+    return tuple(random.random((2, *tensor.shape[1:]), np.float32) for tensor in model.inputs)
+
+
+def accept(outputs: tuple[Any, ...]) -> None:
+    assert all(output.shape[0] == 2 for output in outputs)
+
+
+def release(board: Device, model: TFLiteModel, check: Any = accept) -> ReleaseState:
+    return deploy(board, model, "digits", {"recipe": "int8"}, inputs_of(model), check)
+
+
+def test_a_model_whose_outputs_are_right_becomes_current_with_its_manifest(board: Device) -> None:
+    model = read_model(MODELS / "conv_int8.tflite")
+    state = release(board, model)
+    assert state.path is not None
+    current = Path(state.path)
+    assert hashlib.sha256(current.read_bytes()).hexdigest() == model.sha256
+    assert json.loads(current.with_name("manifest.json").read_text()) == {"recipe": "int8"}
+
+
+def test_wrong_outputs_leave_the_old_release(board: Device) -> None:
+    old = release(board, read_model(MODELS / "conv_int8.tflite"))
+
+    def refuse(outputs: tuple[Any, ...]) -> None:
+        raise OutputCheckError("off by 120 quanta")
+
+    with pytest.raises(OutputCheckError, match="120 quanta"):
+        release(board, read_model(MODELS / "dense_float32.tflite"), refuse)
+    assert board.client.releases("digits") == old
+
+
+def test_a_model_that_the_board_refuses_leaves_the_old_release(board: Device, tmp_path: Path) -> None:
+    good = read_model(MODELS / "conv_int8.tflite")
+    old = release(board, good)
+    truncated = good.path.read_bytes()[: good.size_bytes // 2]
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(truncated)
+    cut = TFLiteModel(
+        path, hashlib.sha256(truncated).hexdigest(), len(truncated), good.inputs, good.outputs, (), (), (), ""
+    )
+    with pytest.raises(DeploymentError, match=r"cut\.tflite was not activated.*golden inputs failed.*still in use"):
+        release(board, cut)
+    assert board.client.releases("digits") == old
+
+
+def test_the_manifest_says_how_to_feed_the_model() -> None:
+    tensor = TensorSpec("image", 0, "int8", (1, 8, 8, 1), 0.5, -3)
+    model = TFLiteModel(Path("m.tflite"), "ab", 10, (tensor,), (), (), (), (), "")
+    runtime = Runtime("ai-edge-litert", "2.1.6", "3.11.2", "2.2.6", "/usr/bin/python3")
+    report = {"recipe": {"name": "int8"}, "recipe_id": "r1", "input_spec": {"labels": ["0"]}, "seed": 3}
+    manifest = manifest_of(model, runtime, report)
+    assert manifest["inputs"][0] | {"shape": [1, 8, 8, 1]} == {
+        "name": "image",
+        "position": 0,
+        "dtype": "int8",
+        "shape": [1, 8, 8, 1],
+        "scale": 0.5,
+        "zero_point": -3,
+    }
+    assert manifest["runtime"] == {"name": "ai-edge-litert", "version": "2.1.6"}
+    assert (manifest["recipe_id"], manifest["input_spec"]) == ("r1", {"labels": ["0"]})
+    assert manifest_of(model, runtime)["recipe"] is None
+    json.dumps(manifest)
