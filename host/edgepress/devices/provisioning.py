@@ -67,6 +67,7 @@ def _install(device: Device, spec: InstallSpec, progress: Progress) -> Runtime:
             client.wait(state.job_id, task)
     except KeyboardInterrupt:
         client.cancel(state.job_id)
+        client.acknowledge(state.job_id)
         raise
     report = client.report(state.job_id)
     client.acknowledge(state.job_id)

@@ -258,7 +258,7 @@ class AgentClient:
             except WireError as error:
                 raise self._violation(f"{error}. Does something print when one logs in (~/.bashrc)?") from error
             answered = frame.header.get("id")
-            if answered == request_id:
+            if type(answered) is int and answered == request_id:
                 return frame
             # Answers to requests whose wait was interrupted come first, and nobody wants them any more.
             if type(answered) is not int or not 0 < answered < request_id:

@@ -7,12 +7,14 @@ import select
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from edgepress.errors import LinkLostError
 from edgepress.transport.base import Channel, Completed, StderrTail, Transport, describe_end
 
 CLOSE_TIMEOUT_S = 5.0
+END_GRACE_S = 1.0  # between the end of a command's output and its own end
 
 
 class LocalTransport(Transport):
@@ -92,7 +94,9 @@ class _PipeChannel(Channel):
 
     def last_words(self) -> str:
         stderr = self._stderr.text()
-        return describe_end(self._process.poll(), stderr)
+        with suppress(subprocess.TimeoutExpired):  # it closed its output, but goes on
+            self._process.wait(END_GRACE_S)
+        return describe_end(self._process.returncode, stderr)
 
     def close(self) -> None:
         if self._stdin.closed:

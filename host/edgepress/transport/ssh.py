@@ -28,6 +28,7 @@ from edgepress.transport.watchdog import Watchdog
 CONNECT_TIMEOUT_S = 10.0  # for the TCP connection
 LOGIN_TIMEOUT_S = 30.0  # for the handshake and the keys that follow
 OPEN_TIMEOUT_S = 30.0  # until a command has started
+END_GRACE_S = 1.0  # between the end of a command's output and its exit status
 KEEPALIVE_S = 15
 UNACKNOWLEDGED_TIMEOUT_S = 60  # when the kernel gives a silent peer up
 
@@ -165,7 +166,8 @@ class _SshChannel(Channel):
 
     def last_words(self) -> str:
         stderr = self._stderr.text()
-        returncode = self._channel.recv_exit_status() if self._channel.exit_status_ready() else None
+        ended = self._channel.status_event.wait(END_GRACE_S)
+        returncode = self._channel.recv_exit_status() if ended else None
         return describe_end(returncode, stderr)
 
     def close(self) -> None:
