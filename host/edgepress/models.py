@@ -64,7 +64,7 @@ def load_model(path: Path, imports: Sequence[str] = ()) -> Any:
         MissingPackageError: TensorFlow is not installed.
     """
     path = Path(path)
-    configuration = _inspect_file(path)
+    configuration = inspect_file(path)
     keras = import_keras()
     for module in imports:
         import_user_module(module, ModelError, "named by --import")
@@ -97,6 +97,33 @@ def check_supported(model: Any) -> None:
                 f"input {tensor.name!r} has the shape {tuple(tensor.shape)}: only the batch may be open. Build the "
                 "model with the size it will run at, e.g. keras.Input((96, 96, 3)), and load the weights into it"
             )
+
+
+def inspect_file(path: Path) -> dict[str, Any]:
+    """Look at a file without Keras; return what it says of itself: ``keras_version`` and the model's ``class_name``.
+
+    Raises:
+        ModelError: it is not there, or is no Keras file, or a damaged one.
+    """
+    if not path.exists():
+        beside = sorted(p.name for p in path.parent.glob("*.keras")) if path.parent.is_dir() else []
+        found = f"; in that folder there are: {', '.join(beside)}" if beside else ""
+        raise ModelError(f"there is no file {path}{found}")
+    if path.is_dir():
+        kind = "a TensorFlow SavedModel" if (path / "saved_model.pb").exists() else "a folder"
+        raise ModelError(f"{path} is {kind}, not a Keras file: save the model with model.save('model.keras')")
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head == _HDF5_SIGNATURE:
+        return _inspect_hdf5(path)
+    if head[:2] == b"PK":
+        return _inspect_zip(path)
+    if head[4:8] == b"TFL3":
+        raise ModelError(f"{path} is a TFLite model already; compression starts from the Keras model it was made from")
+    raise ModelError(
+        f"{path} is not a Keras file (it is neither the zip of a .keras nor HDF5): "
+        "save the model with model.save('model.keras')"
+    )
 
 
 def model_sha256(path: Path) -> str:
@@ -133,29 +160,6 @@ def _configured(variable: str, key: str, default: str) -> str:
         return str(json.loads((home / "keras.json").read_text()).get(key, default))
     except (OSError, ValueError, AttributeError):  # absent or broken: Keras ignores it as well
         return default
-
-
-def _inspect_file(path: Path) -> dict[str, Any]:
-    """Look at a file without Keras. Returns what it says of itself: keras_version and the model's class_name."""
-    if not path.exists():
-        beside = sorted(p.name for p in path.parent.glob("*.keras")) if path.parent.is_dir() else []
-        found = f"; in that folder there are: {', '.join(beside)}" if beside else ""
-        raise ModelError(f"there is no file {path}{found}")
-    if path.is_dir():
-        kind = "a TensorFlow SavedModel" if (path / "saved_model.pb").exists() else "a folder"
-        raise ModelError(f"{path} is {kind}, not a Keras file: save the model with model.save('model.keras')")
-    with path.open("rb") as file:
-        head = file.read(8)
-    if head == _HDF5_SIGNATURE:
-        return _inspect_hdf5(path)
-    if head[:2] == b"PK":
-        return _inspect_zip(path)
-    if head[4:8] == b"TFL3":
-        raise ModelError(f"{path} is a TFLite model already; compression starts from the Keras model it was made from")
-    raise ModelError(
-        f"{path} is not a Keras file (it is neither the zip of a .keras nor HDF5): "
-        "save the model with model.save('model.keras')"
-    )
 
 
 def _inspect_zip(path: Path) -> dict[str, Any]:

@@ -16,12 +16,11 @@ from edgepress.compression.factorization.svd import factorize_dense
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.pruning.filters import prune_filters
 from edgepress.compression.pruning.weights import prune_weights
-from edgepress.compression.recipe import DistillStep, Recipe, StepSettings, recipe_id
+from edgepress.compression.recipe import Recipe, StepSettings, identity_of, recipe_id
 from edgepress.compression.report import CompressionReport
 from edgepress.compression.steps import Judge, Step, StepContext, StepEntry
 from edgepress.data import InputSpec, TrainingData
 from edgepress.data.fingerprint import sha256_of_arrays
-from edgepress.models import model_sha256
 from edgepress.progress import Progress, Silent
 from edgepress.training.cost import Cost, cost_of
 from edgepress.training.evaluate import metric_of
@@ -91,7 +90,7 @@ def compress(
     first = state = _measured(model, context)
     entries: list[StepEntry] = []
     for number, settings in enumerate(recipe.step, start=1):
-        key = key_of(key, _identity(settings))
+        key = key_of(key, identity_of(settings))
         checkpoint = store.load(number, settings.kind, key)
         if checkpoint is None:
             checkpoint, state = _run(state, settings, context)
@@ -172,16 +171,6 @@ def _origin(context: StepContext, keep: bool) -> dict[str, Any]:
         "conversion": dataclasses.asdict(context.conversion),
         "seed": context.seed,
     }
-
-
-def _identity(settings: StepSettings) -> dict[str, Any]:
-    """A step's settings, with the contents of files in place of their paths."""
-    values = settings.model_dump(mode="json")
-    if isinstance(settings, DistillStep):
-        for key in ("teacher", "student"):
-            if isinstance(values[key], str):
-                values[key] = model_sha256(Path(values[key]))
-    return values
 
 
 def _resolve(spec: InputSpec, entries: list[StepEntry], conversion: ConversionOptions) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from edgepress_converters.options import Format as ConversionFormat
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgepress.errors import NotBuiltYetError, RecipeError
+from edgepress.models import model_sha256
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Epochs = Annotated[int, Field(ge=0)]
@@ -227,6 +228,28 @@ def shipped_recipes() -> Mapping[str, Recipe]:
         if entry.name.endswith(".toml")
     )
     return {recipe.name: recipe for recipe in recipes}
+
+
+def recipe_text(name_or_path: str) -> str:
+    """Return the TOML of a recipe as it was written: one that ships with edgepress, by name, or a file.
+
+    Raises:
+        RecipeError, NotBuiltYetError: as :func:`load_recipe`.
+    """
+    load_recipe(name_or_path)
+    if name_or_path in shipped_recipes():
+        return (resources.files("edgepress.compression") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
+    return Path(name_or_path).read_text(encoding="utf-8")
+
+
+def identity_of(settings: StepSettings) -> dict[str, Any]:
+    """Return a step's settings as JSON values, with the contents of files (as hashes) in place of their paths."""
+    values = settings.model_dump(mode="json")
+    if isinstance(settings, DistillStep):
+        for key in ("teacher", "student"):
+            if isinstance(values[key], str):
+                values[key] = model_sha256(Path(values[key]))
+    return values
 
 
 def parse_recipe(text: str, *, source: str, default_name: str) -> Recipe:

@@ -1,0 +1,232 @@
+"""Compress and convert: one recipe's way from a Keras model to a TFLite file, kept for the next call.
+
+An artifact is a directory::
+
+    model.keras    the compressed model
+    model.tflite   what is pushed to a board
+    goldens.npys   a few inputs, the float32 reference outputs, the host's own outputs of the same file
+    report.json    recipe, choices, what every step changed; written last: without it the directory is not complete
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepress_agent.protocol.tensors import decode_arrays, encode_arrays
+
+from edgepress.compression.recipe import identity_of
+from edgepress.conversion import convert_model, inspect
+from edgepress.table.result import content_hash
+from edgepress.verification.goldens import Goldens
+
+if TYPE_CHECKING:
+    import keras
+    from edgepress_converters.model import TFLiteModel
+    from edgepress_converters.pool import WorkerPool
+
+    from edgepress.compression.recipe import Recipe
+    from edgepress.compression.steps import Judge
+    from edgepress.data import Dataset
+    from edgepress.progress import Progress
+
+GOLDENS = 16  # inputs, drawn from the validation split: the held-out split stays closed
+FILES = ("model.keras", "model.tflite", "goldens.npys", "report.json")
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compressed, converted model on this machine's disk.
+
+    Attributes:
+        name: of the recipe.
+        directory: where its files are.
+        model: the TFLite file.
+        goldens: for the output check on a board.
+        report: the JSON of ``report.json``.
+        reused: it was there already.
+    """
+
+    name: str
+    directory: Path
+    model: TFLiteModel
+    goldens: Goldens
+    report: dict[str, Any]
+    reused: bool = False
+
+    @property
+    def recipe_id(self) -> str:
+        """Hash of the resolved recipe: every default and every choice filled in."""
+        return str(self.report["recipe_id"])
+
+    @classmethod
+    def load(cls, directory: Path) -> Artifact | None:
+        """Read an artifact; None where there is none, or an incomplete one."""
+        try:
+            report = json.loads((directory / "report.json").read_text())
+            arrays = decode_arrays((directory / "goldens.npys").read_bytes())
+        except (OSError, ValueError):
+            return None
+        if report.get("schema") != _SCHEMA:
+            return None
+        model = inspect(directory / "model.tflite")
+        if model.sha256 != report["tflite"]["sha256"]:
+            return None
+        inputs, outputs = len(model.inputs), len(model.outputs)
+        goldens = Goldens(
+            inputs=arrays[:inputs],
+            reference_outputs=arrays[inputs : inputs + outputs],
+            host_outputs=arrays[inputs + outputs :],
+        )
+        return cls(report["recipe"]["name"], directory, model, goldens, report, reused=True)
+
+    def copy_to(self, directory: Path) -> Artifact:
+        """Copy the artifact's files, replacing those of the same names, and return the copy."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            shutil.copyfile(self.directory / name, directory / name)
+        return replace(self, directory=directory, model=replace(self.model, path=directory / "model.tflite"))
+
+    def as_json(self) -> dict[str, Any]:
+        """The report, and where the files are."""
+        return {**self.report, "directory": str(self.directory), "reused": self.reused}
+
+
+class Source:
+    """The Keras model that compression starts from: loaded only when some artifact is not there yet."""
+
+    def __init__(self, path: Path, imports: Sequence[str] = ()) -> None:
+        from edgepress.models import inspect_file, model_sha256
+
+        inspect_file(path)  # a file that is no model is refused before anything else is done
+        self.path = path
+        self.sha256 = model_sha256(path)
+        self._imports = tuple(imports)
+        self._model: keras.Model | None = None
+
+    def load(self) -> keras.Model:
+        """Return the model; see :func:`edgepress.models.load_model` for what can be wrong with it."""
+        if self._model is None:
+            from edgepress.models import load_model
+
+            self._model = load_model(self.path, self._imports)
+        return self._model
+
+
+def make_artifact(
+    source: Source,
+    recipe: Recipe,
+    dataset: Dataset,
+    pool: WorkerPool,
+    *,
+    cache: Path,
+    metric: str | None,
+    seed: int,
+    judge: Judge | None,
+    progress: Progress,
+) -> Artifact:
+    """Compress a model by a recipe and convert it, or return what an earlier call made of the same things.
+
+    The same things: the model's and the data's content, the recipe, metric and seed, the versions of edgepress and of
+    TensorFlow, and whether a board was asked.
+    """
+    key = content_hash(
+        {
+            "model": source.sha256,
+            "data": dataset.sha256,
+            "recipe": recipe.name,
+            "steps": [identity_of(step) for step in recipe.step],
+            "conversion": asdict(recipe.conversion),
+            "metric": metric,
+            "seed": seed,
+            "judged": judge is not None,
+            "versions": [_version("edgepress"), _version("tensorflow"), _version("keras")],
+        }
+    )
+    directory = cache / "artifacts" / f"{recipe.name}-{key[:16]}"
+    found = Artifact.load(directory)
+    if found is not None:
+        return found
+    return _make(source, recipe, dataset, pool, directory, cache / "checkpoints", metric, seed, judge, progress)
+
+
+def _make(
+    source: Source,
+    recipe: Recipe,
+    dataset: Dataset,
+    pool: WorkerPool,
+    directory: Path,
+    checkpoints: Path,
+    metric: str | None,
+    seed: int,
+    judge: Judge | None,
+    progress: Progress,
+) -> Artifact:
+    from edgepress.compression.compress import compress
+    from edgepress.data.checks import check_fits
+    from edgepress.training.objective import objective_of
+    from edgepress.verification.goldens import make_goldens
+
+    pool.start()  # TensorFlow is imported there while this process trains
+    model = source.load()
+    check_fits(dataset, model)
+    objective = objective_of(model, dataset, metric)
+    compressed = compress(
+        model,
+        recipe,
+        dataset.training,
+        objective,
+        judge=judge,
+        seed=seed,
+        progress=progress,
+        checkpoints=checkpoints,
+    )
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        with progress.task(f"{recipe.name}: converting to {compressed.conversion.format}"):
+            compressed.model.save(work / "model.keras")
+            calibration = dataset.train.inputs if compressed.conversion.needs_calibration else None
+            tflite = convert_model(compressed.model, work / "model.tflite", compressed.conversion, calibration, pool)
+            inputs = dataset.val.sample(GOLDENS, seed).inputs
+            goldens = make_goldens(compressed.model, tflite, inputs, pool)
+        assert goldens.reference_outputs is not None
+        arrays = (*goldens.inputs, *goldens.reference_outputs, *goldens.host_outputs)
+        (work / "goldens.npys").write_bytes(encode_arrays(arrays))
+        report = {
+            "schema": _SCHEMA,
+            "model": source.path.name,
+            "model_sha256": source.sha256,
+            "data_sha256": dataset.sha256,
+            "data_notes": list(dataset.notes),
+            "input_spec": dataset.input_spec.as_dict(),
+            "metric": objective.metric,
+            "seed": seed,
+            "recipe": recipe.model_dump(mode="json"),
+            "recipe_id": compressed.report.recipe_id,
+            "compression": compressed.report.as_dict(),
+            "conversion": asdict(compressed.conversion),
+            "tflite": {"sha256": tflite.sha256, "size_bytes": tflite.size_bytes},
+        }
+        (work / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False))
+        shutil.rmtree(directory, ignore_errors=True)  # an incomplete one
+        work.replace(directory)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    made = Artifact.load(directory)
+    assert made is not None
+    return replace(made, reused=False)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

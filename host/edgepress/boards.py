@@ -1,0 +1,140 @@
+"""One thing done on each of several devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepress import confirmation
+from edgepress.benchmarking import session
+from edgepress.confirmation import Candidate, Failed, Trial
+from edgepress.devices.device import Device
+from edgepress.devices.inventory import Inventory
+from edgepress.errors import DeviceError
+from edgepress.table.store import ResultStore
+
+if TYPE_CHECKING:
+    from edgepress_agent.protocol.messages import BenchmarkPlan, RunReport
+    from edgepress_converters.model import TFLiteModel
+
+    from edgepress.compression.steps import Judge
+    from edgepress.progress import Progress
+    from edgepress.table.result import Result
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How devices are to measure: ``runtime`` is ``NAME`` or ``NAME==VERSION``; None: each device's choice."""
+
+    plan: BenchmarkPlan
+    threads: int = 1
+    runtime: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave: rows, which are in the table too, and what failed without stopping the rest."""
+
+    rows: tuple[Result, ...]
+    failures: tuple[Failed, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON document of ``--json``."""
+        return {
+            "schema": 1,
+            "rows": [row.as_row() for row in self.rows],
+            "failures": [
+                {
+                    "device": f.device,
+                    "candidate": f.candidate,
+                    "type": type(f.error).__name__,
+                    "message": str(f.error),
+                }
+                for f in self.failures
+            ],
+        }
+
+
+def reach(devices: Sequence[str], terms: Terms, progress: Progress) -> list[str]:
+    """Resolve names and groups; find out before long work whether each device answers and has the runtime.
+
+    Raises:
+        UnknownDeviceError, TransportError, ProvisioningError: a device is not there, or not ready.
+    """
+    names = [config.name for config in Inventory.load().resolve(devices)]
+    with progress.task("reaching devices", len(names)) as task:
+        for done, name in enumerate(names):
+            task.update(done, message=name)
+            with Device.open(name) as board:
+                board.runtime(terms.runtime)
+    return names
+
+
+def measure(
+    names: Sequence[str],
+    candidates: Sequence[Candidate],
+    trial: Trial | None,
+    terms: Terms,
+    db: str | None,
+    pending: Path,
+    progress: Progress,
+) -> Outcome:
+    """Have every device confirm the candidates. A device that fails does not take the others' rows away.
+
+    Raises:
+        EdgepressError: nothing gave a row; the first failure's error.
+    """
+    rows: list[Result] = []
+    failures: list[Failed] = []
+    with ResultStore.open(db) as store:
+        for name in names:
+            try:
+                with Device.open(name) as board:
+                    confirmed, failed = confirmation.confirm(
+                        board,
+                        candidates,
+                        terms.plan,
+                        store,
+                        trial=trial,
+                        threads=terms.threads,
+                        runtime=board.runtime(terms.runtime),
+                        pending=pending,
+                        progress=progress,
+                    )
+            except DeviceError as error:
+                confirmed, failed = (), (Failed(name, "all", error),)
+            rows.extend(confirmed)
+            failures.extend(failed)
+    if not rows and failures:
+        raise failures[0].error
+    return Outcome(tuple(rows), tuple(failures))
+
+
+@contextmanager
+def judge_on(name: str, terms: Terms, progress: Progress) -> Iterator[Judge]:
+    """Give a judge that measures one file on a device; the connection is made when it is first asked."""
+    opened: list[Device] = []
+
+    def judge(model: TFLiteModel) -> RunReport:
+        if not opened:
+            opened.append(Device.open(name))
+        board = opened[0]
+        report = session.measure(
+            board,
+            [model],
+            terms.plan,
+            threads=terms.threads,
+            runtime=board.runtime(terms.runtime),
+            progress=progress,
+        )
+        session.acknowledge(board, report)
+        return session.require_samples(report.runs[0], name, report.job_id)
+
+    try:
+        yield judge
+    finally:
+        for board in opened:
+            board.close()

@@ -1,0 +1,47 @@
+"""``edgepress convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgepress.cli import options
+
+
+@click.command(epilog="Example: edgepress convert model.keras --format int8 --data data.npz -o model.tflite")
+@click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["float32", "float16", "dynamic", "int8", "int16x8"]),
+    required=True,
+    help="int8 and int16x8 need --data to calibrate with.",
+)
+@click.option(
+    "--io",
+    type=click.Choice(["int8", "float32"]),
+    default="int8",
+    show_default=True,
+    help="Type of an int8 model's inputs and outputs.",
+)
+@click.option(
+    "--allow-float",
+    multiple=True,
+    metavar="OPERATOR",
+    help="May stay float in an int8 model, e.g. RSQRT; may be repeated.",
+)
+@options.data(required=False)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
+@options.imports
+@options.seed
+@options.as_json
+def convert(model: Path, format_: Any, as_json: bool, **settings: Any) -> None:
+    """Turn MODEL (a .keras file) into a TFLite file with a batch of 1."""
+    from edgepress import pipeline
+    from edgepress.cli import console, printing
+
+    with console.make_progress() as progress:
+        converted = pipeline.convert(model, format=format_, progress=progress, **settings)
+    printing.print_tflite(converted, as_json)

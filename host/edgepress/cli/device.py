@@ -1,0 +1,202 @@
+"""``edgepress device``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edgepress.cli import options
+
+
+@click.group(epilog="Example: edgepress device add pi4 pi@raspberrypi.local")
+def device() -> None:
+    """Add, trust, provision, check and list devices."""
+
+
+@device.command(epilog="Example: edgepress device add pi4 pi@raspberrypi.local --profile raspberry-pi-4b")
+@click.argument("name")
+@click.argument("target", metavar="[USER@]HOST[:PORT]")
+@click.option("--profile", help="Kind of board, such as raspberry-pi-4b.")
+@click.option("--runtime", metavar="NAME[==VERSION]", help="What it uses unless a command says otherwise.")
+@click.option("--home", metavar="DIR", help="Where edgepress keeps its files there; default ~/.edgepress.")
+@click.option("--python", metavar="PATH", help="What runs the agent there; default python3.")
+@click.option("--ssh-config", metavar="FILE", help="Instead of ~/.ssh/config.")
+@options.as_json
+def add(name: str, as_json: bool, **settings: Any) -> None:
+    """Add a device to the inventory (devices.toml), or change it. Nothing is connected yet."""
+    from pydantic import ValidationError
+
+    from edgepress.cli.printing import print_json
+    from edgepress.devices.inventory import DeviceConfig, Inventory
+    from edgepress.devices.profiles import load_profile
+    from edgepress.errors import InventoryError
+
+    if settings["profile"]:
+        load_profile(settings["profile"])
+    try:
+        config = DeviceConfig(name=name, **settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InventoryError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", name) from None
+    inventory = Inventory.load()
+    inventory.add(config)
+    if as_json:
+        print_json({"schema": 1, "device": config.model_dump(exclude_none=True), "inventory": str(inventory.path)})
+    else:
+        click.echo(f"{name} ({config.target}) is in {inventory.path}")
+        click.echo(f"next: edgepress device trust {name}")
+
+
+@device.command(epilog="Example: edgepress device trust pi4 --fingerprint SHA256:xxxxxxxx")
+@click.argument("name")
+@click.option("--fingerprint", metavar="SHA256:...", help="Accept without asking if the device shows this one.")
+@options.as_json
+def trust(name: str, fingerprint: str | None, as_json: bool) -> None:
+    """Show a device's host key and accept it.
+
+    Compare the fingerprint with what the device itself says: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
+    """
+    from edgepress.cli.printing import print_json
+    from edgepress.devices.inventory import Inventory
+    from edgepress.devices.reach import accept, fetch_host_key
+    from edgepress.errors import ChangedHostKeyError
+
+    inventory = Inventory.load()
+    config = inventory.device(name)
+    if config.target is None:
+        raise click.UsageError(f"{name} is this machine: there is nothing to trust")
+    key = fetch_host_key(config, inventory)
+    if fingerprint is None:
+        click.echo(f"{name} ({config.target}) shows the host key {key.fingerprint}", err=True)
+        click.confirm("Is that its fingerprint?", abort=True, err=True)
+    elif fingerprint != key.fingerprint:
+        raise ChangedHostKeyError(f"{name} shows {key.fingerprint}, expected {fingerprint}: not accepted", name)
+    accept(config, inventory, key)
+    if as_json:
+        print_json({"schema": 1, "device": name, "fingerprint": key.fingerprint})
+    else:
+        click.echo(f"{name}: accepted {key.fingerprint}")
+        click.echo(f"next: edgepress device provision {name}")
+
+
+@device.command(epilog="Example: edgepress device provision pi4 --runtime tflite-runtime==2.14.0")
+@click.argument("name")
+@options.runtime
+@options.as_json
+def provision(name: str, runtime: str | None, as_json: bool) -> None:
+    """Bring the agent and a TFLite runtime onto a device, into folders of their own; no root needed there."""
+    from edgepress.cli.console import make_progress
+    from edgepress.cli.printing import print_json
+    from edgepress.devices import provisioning
+
+    with make_progress() as progress:
+        installed = provisioning.provision(name, runtime, progress=progress)
+    if as_json:
+        print_json({"schema": 1, "device": name, "runtime": {"name": installed.name, "version": installed.version}})
+    else:
+        click.echo(f"{name} runs {installed.name} {installed.version} (Python {installed.python_version})")
+
+
+@device.command(epilog="Example: edgepress device check pi4")
+@click.argument("name")
+@options.as_json
+def check(name: str, as_json: bool) -> None:
+    """Connect to a device: what it is, which runtimes it has, who is using it, which jobs wait to be collected."""
+    import dataclasses
+
+    from edgepress.cli.printing import print_facts, print_json
+    from edgepress.devices.device import Device
+
+    with Device.open(name) as board:
+        facts, lock, jobs = board.facts, board.lock(), board.client.jobs()
+    if as_json:
+        print_json(
+            {
+                "schema": 1,
+                "device": name,
+                "facts": dataclasses.asdict(facts),
+                "lock": dataclasses.asdict(lock),
+                "jobs": [dataclasses.asdict(job) for job in jobs],
+            }
+        )
+        return
+    click.echo(f"{name} answers")
+    print_facts(facts)
+    click.echo(f"  {'in use by':13} " + (f"{lock.requested_by}, job {lock.job_id}" if lock.held else "nobody"))
+    for job in jobs:
+        click.echo(f"  job {job.job_id}: {job.kind}, {job.status}, {job.done}/{job.total} ({job.requested_by})")
+    if not facts.runtimes:
+        click.echo(f"next: edgepress device provision {name}")
+
+
+@device.command("list", epilog="Example: edgepress device list")
+@options.as_json
+def list_(as_json: bool) -> None:
+    """List the devices and groups of the inventory."""
+    from edgepress.cli.printing import print_json
+    from edgepress.devices.inventory import Inventory
+
+    inventory = Inventory.load()
+    if as_json:
+        print_json(
+            {
+                "schema": 1,
+                "inventory": str(inventory.path),
+                "devices": [config.model_dump(exclude_none=True) for config in inventory.devices.values()],
+                "groups": {name: list(members) for name, members in inventory.groups.items()},
+            }
+        )
+        return
+    width = max(len(name) for name in inventory.devices)
+    for name, config in inventory.devices.items():
+        parts = (config.target or "this machine", config.profile, config.runtime)
+        click.echo(f"{name:{width}}  " + "  ".join(part for part in parts if part))
+    for name, members in inventory.groups.items():
+        click.echo(f"@{name}: {', '.join(members)}")
+    click.echo(f"({inventory.path})", err=True)
+
+
+@device.command(epilog="Example: edgepress device show pi4")
+@click.argument("name")
+@options.as_json
+def show(name: str, as_json: bool) -> None:
+    """Show what the inventory and its profile say of a device, without connecting."""
+    from edgepress.cli.printing import print_json
+    from edgepress.devices.inventory import Inventory
+    from edgepress.devices.profiles import Figure, load_profile
+
+    config = Inventory.load().device(name)
+    profile = load_profile(config.profile) if config.profile else None
+    if as_json:
+        print_json(
+            {
+                "schema": 1,
+                "device": config.model_dump(exclude_none=True),
+                "profile": profile.model_dump(mode="json", exclude_none=True) if profile else None,
+            }
+        )
+        return
+    for key, value in config.model_dump(exclude_none=True).items():
+        click.echo(f"{key:11} {value}")
+    if profile:
+        click.echo(f"\n{profile.title}, by its profile:")
+        for key, figure in profile:
+            if isinstance(figure, Figure):
+                click.echo(f"  {key} = {figure.value} ({figure.status}: {figure.source})")
+
+
+@device.command(epilog="Example: edgepress device remove pi4")
+@click.argument("name")
+@options.as_json
+def remove(name: str, as_json: bool) -> None:
+    """Remove a device from the inventory. Its rows stay in the table; nothing on the device is touched."""
+    from edgepress.cli.printing import print_json
+    from edgepress.devices.inventory import Inventory
+
+    inventory = Inventory.load()
+    inventory.remove(name)
+    if as_json:
+        print_json({"schema": 1, "removed": name})
+    else:
+        click.echo(f"{name} is no longer in {inventory.path}")

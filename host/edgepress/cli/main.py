@@ -1,0 +1,87 @@
+"""The command ``edgepress``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from edgepress.errors import EdgepressError
+
+# command -> (module, one line of help): modules are imported when their command is used, so that
+# `edgepress --help` does not wait for any of them.
+COMMANDS = {
+    "run": ("edgepress.cli.run", "Compress, convert, deploy and measure; add rows to the table."),
+    "compress": ("edgepress.cli.compress", "Make a smaller model and its TFLite file."),
+    "convert": ("edgepress.cli.convert", "Turn a Keras model into a TFLite file."),
+    "inspect": ("edgepress.cli.inspect", "Say what is in a TFLite file and which runtimes can load it."),
+    "bench": ("edgepress.cli.bench", "Measure TFLite files on a device."),
+    "infer": ("edgepress.cli.infer", "Run one input through a TFLite file on a device."),
+    "deploy": ("edgepress.cli.deploy", "Make a TFLite file an application's model on a device."),
+    "device": ("edgepress.cli.device", "Add, trust, provision, check and list devices."),
+    "recipe": ("edgepress.cli.recipe", "List and show recipes."),
+    "table": ("edgepress.cli.table", "Print what was measured."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example: edgepress run model.keras --data data.npz --recipe int8,prune50-int8 --device local",
+)
+@click.version_option(package_name="edgepress")
+def cli() -> None:
+    """Compress a Keras model, run it on your own board, believe the number."""
+
+
+def main() -> None:
+    """Entry point: runs a command and turns errors into one message and an exit code.
+
+    Exit codes: 0 success; 1 an error that edgepress explains; 2 wrong usage; 130 interrupted.
+    """
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    except EdgepressError as error:
+        _explain(error)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: EdgepressError) -> None:
+    if "--json" in sys.argv:
+        from edgepress.cli.printing import print_json
+
+        print_json({"schema": 1, "error": {"type": type(error).__name__, "message": str(error)}})
+    click.echo(f"error: {error}", err=True)
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"  {note}", err=True)
+
+
+if __name__ == "__main__":
+    main()

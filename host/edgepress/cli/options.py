@@ -1,0 +1,94 @@
+"""Options that mean the same on every command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    del context, parameter
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+
+
+def devices(required: bool = True) -> Callable[[Command], Command]:
+    """``--device`` (repeatable, commas, @group)."""
+    return click.option(
+        "--device",
+        "-d",
+        "devices",
+        metavar="NAME",
+        multiple=True,
+        required=required,
+        callback=_split,
+        help="A device of the inventory, or @group; may be repeated or comma-separated. 'local' is this machine.",
+    )
+
+
+def recipes() -> Callable[[Command], Command]:
+    """``--recipe`` (repeatable, commas)."""
+    return click.option(
+        "--recipe",
+        "-r",
+        "recipes",
+        metavar="NAME",
+        multiple=True,
+        required=True,
+        callback=_split,
+        help="A shipped recipe's name or a TOML file; may be repeated or comma-separated. See 'edgepress recipe list'.",
+    )
+
+
+def data(required: bool = True) -> Callable[[Command], Command]:
+    """``--data``."""
+    return click.option(
+        "--data",
+        metavar="FILE.npz|MODULE:FUNCTION",
+        required=required,
+        help="Arrays x_train y_train x_val y_val [x_test y_test], or a function that returns an edgepress.Dataset.",
+    )
+
+
+imports = click.option(
+    "--import",
+    "imports",
+    metavar="MODULE",
+    multiple=True,
+    callback=_split,
+    help="Import this module first: for custom layers.",
+)
+metric = click.option("--metric", metavar="NAME", help="Judge by this metric instead of the compiled one.")
+seed = click.option("--seed", type=int, default=0, show_default=True, help="Of training, splits and sampling.")
+plan = click.option(
+    "--plan",
+    type=click.Choice(["quick", "standard"]),
+    default="quick",
+    show_default=True,
+    help="How long to measure.",
+)
+threads = click.option(
+    "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Of the interpreter."
+)
+runtime = click.option(
+    "--runtime", metavar="NAME[==VERSION]", help="tflite-runtime or ai-edge-litert; default: the device's choice."
+)
+database = click.option(
+    "--db",
+    metavar="URL",
+    envvar="EDGEPRESS_DB",
+    show_envvar=True,
+    help="The table's database: a file or an SQLAlchemy URL.",
+)
+cache = click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="EDGEPRESS_CACHE",
+    show_envvar=True,
+    help="Where compressed models are kept for the next call.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")

@@ -1,0 +1,135 @@
+"""Results as text on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edgepress_agent.protocol.messages import DeviceFacts
+    from edgepress_converters.model import TensorSpec, TFLiteModel
+
+    from edgepress.artifacts import Artifact
+    from edgepress.boards import Outcome
+    from edgepress.inference import Answer
+    from edgepress.table.result import Result
+
+WIDTH_WITHOUT_TERMINAL = 120
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_rows(rows: Sequence[Result], format: Any = "text") -> None:
+    """Print rows of the table: drawn on a terminal, plain elsewhere."""
+    if format == "text" and sys.stdout.isatty():
+        from rich.console import Console
+
+        from edgepress.table.terminal import ResultTable
+
+        Console().print(ResultTable(rows))
+        return
+    from edgepress.table.render import render
+
+    click.echo(render(rows, format))
+
+
+def finish(outcome: Outcome, as_json: bool) -> None:
+    """Print what a measuring command gave; exit with 1 if something failed.
+
+    Raises:
+        click.exceptions.Exit: something failed.
+    """
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        print_rows(outcome.rows)
+    for failure in outcome.failures:
+        click.echo(f"error: {failure.candidate} on {failure.device}: {failure.error}", err=True)
+    if outcome.failures:
+        raise click.exceptions.Exit(1)
+
+
+def print_artifact(artifact: Artifact) -> None:
+    """Print what each compression step changed and left alone, and where the files are."""
+    report = artifact.report
+    click.echo(f"{artifact.name} ({artifact.recipe_id}) -> {artifact.directory}")
+    metric = report["metric"]
+    for entry in report["compression"]["entries"]:
+        click.echo(
+            f"  {entry['kind']}: {entry['parameters_before']:,} -> {entry['parameters_after']:,} parameters, "
+            f"{entry['macs_before']:,} -> {entry['macs_after']:,} MACs, validation {metric} "
+            f"{entry['metric_before']:.4f} -> {entry['metric_after']:.4f} ({entry['duration_s']:.1f} s)"
+        )
+        for change in entry["changed"]:
+            click.echo(f"    {change['layer']}: {change['what']}")
+        for skip in entry["skipped"]:
+            click.echo(f"    {skip['layer']}: left alone, {skip['why']}")
+        for note in entry["notes"]:
+            click.echo(f"    note: {note}")
+    for note in report["data_notes"]:
+        click.echo(f"  note: {note}")
+    size = report["tflite"]["size_bytes"]
+    click.echo(f"  model.tflite: {report['conversion']['format']}, {size:,} bytes")
+
+
+def print_tflite(model: TFLiteModel, as_json: bool) -> None:
+    """Print what a TFLite file says about itself."""
+    import dataclasses
+
+    from edgepress_converters import runtimes
+
+    fits = {f"{name} {version}": runtimes.incompatibilities(model, name, version) for name, version in runtimes.KNOWN}
+    if as_json:
+        document = {**dataclasses.asdict(model), "path": str(model.path)}
+        print_json({"schema": 1, "model": document, "runtimes": {name: list(why) for name, why in fits.items()}})
+        return
+    click.echo(f"{model.path}: {model.size_bytes:,} bytes, sha256 {model.sha256}")
+    for title, tensors in (("input", model.inputs), ("output", model.outputs)):
+        for tensor in tensors:
+            click.echo(f"{title}  {_tensor(tensor)}")
+    click.echo(f"{'operator':28} {'version':>7} {'count':>5} {'constants':>14}")
+    for operator in sorted(model.operators, key=lambda o: -o.constant_bytes):
+        click.echo(f"{operator.name:28} {operator.version:7} {operator.count:5} {operator.constant_bytes:8,} bytes")
+    click.echo("tensors  " + ", ".join(f"{count} {kind}" for kind, count in model.tensor_types))
+    for name, why in fits.items():
+        click.echo(f"{name}: " + ("can load it" if not why else "cannot load it: " + "; ".join(why)))
+
+
+def print_answer(answer: Answer, top: int) -> None:
+    """Print the best labels and the time."""
+    for label, value in answer.ranked(top):
+        click.echo(f"{label:20} {value:.4f}")
+    click.echo(f"{answer.latency_ns / 1e6:.3f} ms on {answer.device} ({answer.runtime}; one run in a fresh process)")
+
+
+def print_facts(facts: DeviceFacts) -> None:
+    """Print what the agent read on a board."""
+    lines = {
+        "board": facts.model,
+        "cpu": f"{facts.cpu_count} x {facts.cpu_model or ', '.join(facts.cpu_parts) or facts.machine}",
+        "architecture": f"{facts.machine}, {facts.pointer_bits}-bit userland",
+        "memory": f"{facts.memory_total_bytes / 2**20:,.0f} MiB",
+        "disk free": f"{facts.disk_free_bytes / 2**20:,.0f} MiB",
+        "system": f"{facts.os_id} {facts.os_version}, kernel {facts.kernel}, {facts.libc}",
+        "python": facts.python_version + ("" if facts.has_venv else " (without venv)"),
+        "governor": facts.governor,
+        "temperature": None if facts.temperature_c is None else f"{facts.temperature_c:.1f} C",
+        "physical id": facts.physical_id and f"{facts.physical_id[:12]} (from {facts.physical_id_source})",
+        "emulated": "yes: its times say nothing about real hardware" if facts.emulated else None,
+        "runtimes": ", ".join(f"{r.name} {r.version}" for r in facts.runtimes) or "none",
+    }
+    for name, value in lines.items():
+        if value is not None:
+            click.echo(f"  {name:13} {value}")
+
+
+def _tensor(tensor: TensorSpec) -> str:
+    quantized = "" if tensor.scale is None else f", scale {tensor.scale:.6g}, zero point {tensor.zero_point}"
+    return f"{tensor.name}: {tensor.dtype} {list(tensor.shape)}{quantized}"

@@ -1,0 +1,320 @@
+"""The main job: compress -> convert -> deploy -> measure -> record, and each arrow by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepress_converters.options import CALIBRATED_FORMATS, ConversionOptions
+from edgepress_converters.pool import WorkerPool
+
+from edgepress import boards, confirmation
+from edgepress.artifacts import Artifact, Source, make_artifact
+from edgepress.benchmarking.plans import PLANS
+from edgepress.boards import Outcome, Terms
+from edgepress.confirmation import Candidate, Trial, judged_value
+from edgepress.conversion import convert_model, inspect
+from edgepress.data.loading import load_dataset
+from edgepress.devices.device import Device
+from edgepress.errors import DataError, OutputCheckError
+from edgepress.progress import Progress, Silent
+from edgepress.table.recording import Subject
+from edgepress.training.metrics import metric_named
+from edgepress.verification.goldens import goldens_of_file
+from edgepress.verification.output_check import OutputCheckLevel, check_outputs
+from edgepress.verification.reference import run_file, to_real
+
+if TYPE_CHECKING:
+    from edgepress_agent.protocol.messages import ReleaseState, Runtime
+    from edgepress_converters.model import TFLiteModel
+
+    from edgepress.compression.steps import Judge
+    from edgepress.data import Dataset
+
+BOARD_SAMPLES = 500  # of the test split, at most: what a Pi Zero answers in seconds; the interval says how sure it is
+
+
+def run(
+    model: str | Path,
+    *,
+    data: str | Dataset,
+    recipes: Sequence[str],
+    devices: Sequence[str],
+    metric: str | None = None,
+    imports: Sequence[str] = (),
+    seed: int = 0,
+    plan: str = "quick",
+    threads: int = 1,
+    runtime: str | None = None,
+    cache: Path | None = None,
+    db: str | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Compress a Keras model by recipes, convert, deploy and measure on devices, and record the rows.
+
+    Args:
+        model: a ``.keras`` file.
+        data: what ``--data`` takes (a .npz file or ``module:function``), or a Dataset.
+        recipes: names of shipped recipes, or TOML files.
+        devices: names of the inventory, or ``@group``; ``local`` is this machine.
+        metric: instead of the one that the model was compiled with.
+        imports: modules to import first, for custom layers.
+        seed: of training inside steps, splits and sampling.
+        plan: a name of :data:`edgepress.benchmarking.plans.PLANS`.
+        threads: of the interpreter.
+        runtime: ``NAME`` or ``NAME==VERSION`` instead of the device's choice.
+        cache: where compressed models are kept; default: the user's cache folder.
+        db: file or SQLAlchemy URL of the table; default: see :meth:`ResultStore.open`.
+
+    Raises:
+        InputError: model, data, recipe or metric cannot be used. DeviceError: no device gave a row, and why.
+    """
+    shown = progress or Silent()
+    terms = Terms(PLANS[plan], threads, runtime)
+    names = boards.reach(devices, terms, shown)
+    with WorkerPool() as pool:
+        dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
+        with boards.judge_on(names[0], terms, shown) as judge:
+            artifacts = _artifacts(model, dataset, recipes, pool, metric, imports, seed, cache, judge, shown)
+        trial = _trial(dataset, artifacts[0].report["metric"], seed)
+        candidates = [_candidate(artifact, dataset, trial, pool, seed, shown) for artifact in artifacts]
+    return boards.measure(names, candidates, trial, terms, db, cache_folder(cache) / "pending", shown)
+
+
+def compress(
+    model: str | Path,
+    *,
+    data: str | Dataset,
+    recipes: Sequence[str],
+    output: Path,
+    devices: Sequence[str] = (),
+    metric: str | None = None,
+    imports: Sequence[str] = (),
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Artifact, ...]:
+    """Compress a Keras model by recipes and convert it.
+
+    ``output`` gets ``model.keras``, ``model.tflite`` and ``report.json``; in a folder per recipe when there are
+    several. With a device, steps ask it what is faster there. The other arguments are those of :func:`run`.
+    """
+    shown = progress or Silent()
+    terms = Terms(PLANS["quick"])
+    names = boards.reach(devices, terms, shown)
+    with WorkerPool() as pool:
+        dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
+        with boards.judge_on(names[0], terms, shown) if names else nullcontext() as judge:
+            artifacts = _artifacts(model, dataset, recipes, pool, metric, imports, seed, cache, judge, shown)
+    several = len(artifacts) > 1
+    return tuple(a.copy_to(output / a.name if several else output) for a in artifacts)
+
+
+def convert(
+    model: str | Path,
+    *,
+    format: str,
+    output: Path,
+    data: str | Dataset | None = None,
+    io: str = "int8",
+    allow_float: Sequence[str] = (),
+    imports: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> TFLiteModel:
+    """Convert a ``.keras`` file as it is; ``int8`` and ``int16x8`` need data to calibrate with.
+
+    Raises:
+        ModelError, DataError: the file or the data cannot be used. ConversionError: the converter refused or died.
+    """
+    from edgepress.data.checks import check_fits
+
+    if format in CALIBRATED_FORMATS and data is None:
+        raise DataError(f"format {format} is calibrated on training data: give --data")
+    options = ConversionOptions(format=format, io=io, allow_float=tuple(allow_float))  # type: ignore[arg-type]
+    with WorkerPool() as pool:
+        pool.start()
+        source = Source(Path(model), imports).load()
+        calibration = None
+        if data is not None:
+            dataset = load_dataset(data, source, seed) if isinstance(data, str) else data
+            check_fits(dataset, source)
+            calibration = dataset.train.inputs
+        with (progress or Silent()).task(f"converting to {format}"):
+            return convert_model(source, Path(output), options, calibration, pool)
+
+
+def bench(
+    files: Sequence[str | Path],
+    *,
+    devices: Sequence[str],
+    data: str | Dataset | None = None,
+    metric: str | None = None,
+    seed: int = 0,
+    plan: str = "quick",
+    threads: int = 1,
+    runtime: str | None = None,
+    cache: Path | None = None,
+    db: str | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Measure TFLite files on devices, interleaved, and record the rows. The arguments are those of :func:`run`.
+
+    With data the files are judged on its test split; without, their outputs are still compared with this machine's.
+    """
+    shown = progress or Silent()
+    models = [inspect(Path(file)) for file in files]
+    terms = Terms(PLANS[plan], threads, runtime)
+    names = boards.reach(devices, terms, shown)
+    trial, dataset = None, None
+    if data is not None:
+        dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
+        trial = _trial(dataset, metric or "accuracy", seed)
+    with WorkerPool() as pool:
+        candidates = [_candidate(found, dataset, trial, pool, seed, shown) for found in models]
+    return boards.measure(names, candidates, trial, terms, db, cache_folder(cache) / "pending", shown)
+
+
+def deploy(
+    file: str | Path,
+    *,
+    device: str,
+    app: str | None = None,
+    runtime: str | None = None,
+    progress: Progress | None = None,
+) -> ReleaseState:
+    """Make a TFLite file an application's current model on a device, after the board itself ran it correctly.
+
+    Raises:
+        OutputCheckError: the board's outputs are wrong. DeploymentError, DeviceError: nothing was switched.
+    """
+    from edgepress.deployment import releases
+
+    shown = progress or Silent()
+    path = Path(file)
+    model = inspect(path)
+    artifact = Artifact.load(path.parent) if path.name == "model.tflite" else None
+    with WorkerPool() as pool:
+        goldens = artifact.goldens if artifact else goldens_of_file(model, pool)
+    with Device.open(device) as board:
+        chosen = board.runtime(runtime)
+        confirmation.require_compatible(model, chosen, board.name)
+
+        def check(outputs: tuple[Any, ...]) -> None:
+            verdict = check_outputs(goldens, model, outputs)
+            if verdict.level is OutputCheckLevel.WRONG:
+                raise OutputCheckError(f"{path} answers wrongly on {board.name}: {verdict.message}")
+
+        return releases.deploy(
+            board,
+            model,
+            app or (path.stem if path.stem != "model" else path.resolve().parent.name),
+            _manifest(model, chosen, artifact),
+            goldens.inputs,
+            check,
+            runtime=chosen,
+            progress=shown,
+        )
+
+
+def _manifest(model: TFLiteModel, runtime: Runtime, artifact: Artifact | None) -> dict[str, Any]:
+    """What an application on the board needs to know of its model. JSON values."""
+    report = artifact.report if artifact else {}
+    return {
+        "schema": 1,
+        "model_sha256": model.sha256,
+        "recipe": report.get("recipe"),
+        "recipe_id": report.get("recipe_id"),
+        "input_spec": report.get("input_spec"),
+        "inputs": [asdict(tensor) for tensor in model.inputs],
+        "outputs": [asdict(tensor) for tensor in model.outputs],
+        "runtime": {"name": runtime.name, "version": runtime.version},
+    }
+
+
+def cache_folder(cache: Path | None) -> Path:
+    """Where compressed models are kept: as given, else the user's cache folder."""
+    if cache is not None:
+        return cache
+    import platformdirs
+
+    return platformdirs.user_cache_path("edgepress")
+
+
+def _artifacts(
+    model: str | Path,
+    dataset: Dataset,
+    recipes: Sequence[str],
+    pool: WorkerPool,
+    metric: str | None,
+    imports: Sequence[str],
+    seed: int,
+    cache: Path | None,
+    judge: Judge | None,
+    progress: Progress,
+) -> list[Artifact]:
+    from edgepress.compression.recipe import load_recipe
+
+    source = Source(Path(model), imports)
+    loaded = [load_recipe(name) for name in recipes]  # every typo is found before the first training
+    made = []
+    for recipe in loaded:
+        artifact = make_artifact(
+            source,
+            recipe,
+            dataset,
+            pool,
+            cache=cache_folder(cache),
+            metric=metric,
+            seed=seed,
+            judge=judge,
+            progress=progress,
+        )
+        if artifact.reused:
+            progress.note(f"{recipe.name}: reused from {artifact.directory}")
+        made.append(artifact)
+    return made
+
+
+def _trial(dataset: Dataset, metric: str, seed: int) -> Trial:
+    """Open the held-out split: after all compression, before any judging. Host and boards judge the same samples."""
+    chosen = metric_named(metric)
+    return Trial(chosen, dataset.held_out.open("final evaluation").sample(BOARD_SAMPLES, seed))
+
+
+def _candidate(
+    made: Artifact | TFLiteModel,
+    dataset: Dataset | None,
+    trial: Trial | None,
+    pool: WorkerPool,
+    seed: int,
+    progress: Progress,
+) -> Candidate:
+    """What is measured, judged on this machine first."""
+    artifact = made if isinstance(made, Artifact) else None
+    model = made.model if isinstance(made, Artifact) else made
+    goldens = artifact.goldens if artifact else goldens_of_file(model, pool)
+    host = None
+    if trial is not None:
+        with progress.task(f"{artifact.name if artifact else model.path.name}: {trial.metric.name} on this machine"):
+            raw = run_file(model, trial.sample.inputs, pool)
+            host = judged_value(trial.metric, to_real(model, raw), trial.sample)
+    return Candidate(
+        model,
+        goldens,
+        Subject(
+            model=artifact.report["model"] if artifact else model.path.name,
+            recipe=artifact.name if artifact else None,
+            recipe_id=artifact.recipe_id if artifact else None,
+            compression=artifact.report if artifact else None,
+            data_sha256=dataset.sha256 if dataset else None,
+            training_seed=seed if artifact else None,
+            metric=trial.metric.name if trial else None,
+            metric_higher_is_better=trial.metric.higher_is_better if trial else None,
+            metric_samples=len(trial.sample) if trial else None,
+            host_metric=host,
+        ),
+    )
