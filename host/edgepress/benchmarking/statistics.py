@@ -78,7 +78,7 @@ def summarize(report: RunReport, seed: int = 0) -> LatencySummary:
     processes = [run for run in sorted(report.processes, key=lambda run: run.order) if run.samples_ns]
     if not processes:
         raise ValueError("a run without samples has no latency")
-    by_process = _sorted_samples(processes)
+    by_process = _sorted_samples([run.samples_ns for run in processes])
     pooled = np.sort(np.concatenate(by_process))
     p50_low, p50_high = _interval(by_process, 50, seed)
     p95 = _percentile_if_enough(pooled, 95)
@@ -114,14 +114,15 @@ def percentile(samples: NDArray[np.int64], percent: int) -> int:
     return int(samples[-(-percent * len(samples) // 100) - 1])
 
 
-def paired_ratio(numerator: Sequence[ProcessRun], denominator: Sequence[ProcessRun], seed: int = 0) -> Ratio:
+def paired_ratio(numerator: Sequence[Sequence[int]], denominator: Sequence[Sequence[int]], seed: int = 0) -> Ratio:
     """Return the quotient of two medians measured in one session, with its interval.
 
     Process ``i`` of both ran next to each other, so what changed slowly on the machine hit both: rounds are drawn
     together, not processes singly.
 
     Args:
-        numerator, denominator: the same number (>= 2) of processes, in the order of their rounds.
+        numerator, denominator: the samples (ns) of each process, in the order of their rounds; the same number of
+            processes in both, two or more.
 
     Raises:
         ValueError: the numbers differ, or there are fewer than two rounds.
@@ -139,8 +140,8 @@ def paired_ratio(numerator: Sequence[ProcessRun], denominator: Sequence[ProcessR
     return Ratio(value, float(low), float(high))
 
 
-def _sorted_samples(processes: Sequence[ProcessRun]) -> list[NDArray[np.int64]]:
-    return [np.sort(np.asarray(run.samples_ns, np.int64)) for run in processes]
+def _sorted_samples(by_process: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
+    return [np.sort(np.asarray(samples, np.int64)) for samples in by_process]
 
 
 def _percentile_if_enough(pooled: NDArray[np.int64], percent: int) -> int | None:
