@@ -33,7 +33,7 @@ from edgepress.data.loading import load_dataset
 from edgepress.models import load_model
 from edgepress.table.units import format_duration
 from edgepress_agent.protocol.messages import BenchmarkPlan
-from edgepress_converters.options import ConversionOptions
+from edgepress_converters.options import ConversionOptions, Format
 from edgepress_converters.pool import WorkerPool
 from platformdirs import user_cache_path
 
@@ -60,7 +60,7 @@ class Subject:
     runs: int
 
 
-def digits(folder: Path, format: str) -> TFLiteModel:
+def digits(folder: Path, format: Format) -> TFLiteModel:
     """The example's network, trained and converted once."""
     output = folder / f"digits-{format}.tflite"
     if not output.exists():

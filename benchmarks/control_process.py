@@ -12,8 +12,10 @@ import gc
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def interpreter(path: str, threads: int) -> Callable[[], None]:
@@ -24,7 +26,8 @@ def interpreter(path: str, threads: int) -> Callable[[], None]:
     loaded.allocate_tensors()
     for details in loaded.get_input_details():
         loaded.set_tensor(details["index"], random_input(details["shape"], details["dtype"]))
-    return loaded.invoke
+    invoke: Callable[[], None] = loaded.invoke
+    return invoke
 
 
 def compiled_model(path: str, threads: int) -> Callable[[], None]:
@@ -45,7 +48,7 @@ def compiled_model(path: str, threads: int) -> Callable[[], None]:
     return lambda: run(0, inputs, outputs)
 
 
-def random_input(shape: object, dtype: object) -> np.ndarray:
+def random_input(shape: Any, dtype: Any) -> NDArray[Any]:
     """Values as the agent's benchmark takes them: floats in [0, 1), integers over their range."""
     generator, dtype = np.random.default_rng(0), np.dtype(dtype)
     if dtype.kind == "f":
