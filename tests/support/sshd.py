@@ -10,22 +10,24 @@ import getpass
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgepress.devices.inventory import DeviceConfig, Inventory
+
 MISSING = "OpenSSH's server is not installed (apt install openssh-server)"
 # A path of its own: sshd wants to be called absolutely, because it starts itself again.
 SSHD = next((path for path in ("/usr/sbin/sshd", shutil.which("sshd") or "") if path and Path(path).is_file()), None)
+# The board's Python is the system's where that has venv, so that its runtimes are installed apart from this checkout.
+PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
 START_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
 class Board:
-    """A running server and what a client needs to reach it.
-
-    ``ssh_config`` has the aliases ``board`` and ``board-wrong-key``; ``home`` is EDGEPRESS_HOME there.
-    """
+    """A running server and what a client needs to reach it; ``home`` is EDGEPRESS_HOME there."""
 
     directory: Path
     port: int
@@ -44,10 +46,6 @@ class Board:
     def identity(self) -> Path:
         return self.directory / "identity"
 
-    @property
-    def ssh_config(self) -> Path:
-        return self.directory / "ssh_config"
-
     def host_fingerprint(self) -> str:
         """As ssh-keygen computes it."""
         shown = subprocess.run(
@@ -60,15 +58,33 @@ class Board:
         kind, key = Path(f"{self.host_key}.pub").read_text().split()[:2]
         return f"[127.0.0.1]:{port or self.port} {kind} {key}\n"
 
-    def write_ssh_config(self, port: int | None = None) -> None:
-        """Write the client's configuration; another port leads through a proxy."""
-        self.ssh_config.write_text(
+    def write_ssh_config(self, file: Path, port: int | None = None) -> None:
+        """Write a client's configuration with the aliases ``board`` and ``board-wrong-key``."""
+        file.write_text(
             "Host board board-wrong-key\n"
             f"  HostName 127.0.0.1\n  Port {port or self.port}\n  User {getpass.getuser()}\n  IdentitiesOnly yes\n"
-            f"  UserKnownHostsFile {self.directory}/user_known_hosts\n  GlobalKnownHostsFile none\n"
+            f"  UserKnownHostsFile {file.parent}/user_known_hosts\n  GlobalKnownHostsFile none\n"
             f"Host board\n  IdentityFile {self.identity}\n"
             f"Host board-wrong-key\n  IdentityFile {self.directory}/stranger\n"
         )
+
+    def inventory(self, path: Path, port: int | None = None, trusted: bool = True, **more: str) -> Inventory:
+        """Write a devices.toml with this board as ``board``, in a directory of its own.
+
+        Args:
+            path: of the directory.
+            port: leads through a proxy.
+            trusted: whether its host key counts as accepted.
+            more: further values of the device, e.g. ``target``.
+        """
+        config = path / "ssh_config"
+        self.write_ssh_config(config, port)
+        values = {"target": "board", "home": str(self.home), "python": PYTHON, "ssh_config": config.name, **more}
+        inventory = Inventory.load(path / "devices.toml")
+        inventory.add(DeviceConfig(name="board", **values))
+        if trusted:
+            inventory.known_hosts.write_text(self.known_hosts_line(port))
+        return inventory
 
     def stop(self) -> None:
         """End the server; sessions that are open end with their own connections."""
@@ -89,6 +105,7 @@ def start_board(directory: Path) -> Board:
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {directory}/host_ed25519\nPidFile none\n"
         f"AuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nUsePAM no\n"
         "AuthenticationMethods publickey\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+        f"SetEnv EDGEPRESS_LOCK={directory}/lock\n"  # the lock is the board's, and this is not the machine's board
         "PermitRootLogin prohibit-password\nMaxStartups 100\nSubsystem sftp internal-sftp\nLogLevel VERBOSE\n"
         + ("PerSourcePenalties no\n" if _knows("PerSourcePenalties") else "")
     )
@@ -97,7 +114,6 @@ def start_board(directory: Path) -> Board:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it separates its privileges
     process = subprocess.Popen([SSHD, "-D", "-f", str(config), "-E", str(log)], stdin=subprocess.DEVNULL)
     board = Board(directory, port, process, log)
-    board.write_ssh_config()
     _await_banner(board)
     return board
 
