@@ -39,6 +39,7 @@ from edgepress.transport.base import Channel, printable
 
 ANSWER_TIMEOUT_S = 60.0  # beside what a request itself may wait
 COMMIT_TIMEOUT_S = 300.0  # a slow card hashes and syncs some MB a second
+CANCEL_TIMEOUT_S = 30.0  # processes are asked to end before they are killed
 LONG_POLL_S = 2.0  # short enough that Ctrl-C, which needs the same channel to cancel, is answered soon
 REPORT_LIMIT_BYTES = 64 << 20
 FILE_LIMIT_BYTES = 1 << 30
@@ -54,8 +55,9 @@ class AgentClient:
     the board sends what the protocol does not allow, and the :class:`AgentError` that fits when the agent refuses.
     """
 
-    def __init__(self, channel: Channel, device_name: str) -> None:
+    def __init__(self, channel: Channel, device_name: str, answer_timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._channel = channel
+        self._answer_timeout_s = answer_timeout_s
         self._device = device_name
         self._answers = _Answers(channel)
         self._last_id = 0
@@ -118,7 +120,7 @@ class AgentClient:
                     "wait",
                     JobState,
                     {"job_id": job_id, "seen": seen, "timeout_s": LONG_POLL_S},
-                    timeout_s=LONG_POLL_S + ANSWER_TIMEOUT_S,
+                    waits_s=LONG_POLL_S,
                 )
             )
             if state.revision != seen and task is not None:
@@ -144,7 +146,7 @@ class AgentClient:
         data = bytearray()
         while True:
             params = {"job_id": job_id, "name": name, "offset": len(data), "max_bytes": CHUNK_BYTES}
-            frame = self._request("fetch", params, None, ANSWER_TIMEOUT_S)
+            frame = self._request("fetch", params)
             chunk = self._validated(FileChunk, _dumps(frame.header["result"]), "fetch")
             piece = frame.blob or b""
             if chunk.name != name or chunk.offset != len(data) or not len(data) + len(piece) <= chunk.total_bytes:
@@ -162,15 +164,15 @@ class AgentClient:
 
     def cancel(self, job_id: str) -> JobState:
         """Cancel a job. Its workers end, its lock is released, its report stays."""
-        return self._checked(self._ask("cancel", JobState, {"job_id": job_id}))
+        return self._checked(self._ask("cancel", JobState, {"job_id": job_id}, waits_s=CANCEL_TIMEOUT_S))
 
     def acknowledge(self, job_id: str) -> None:
         """Say that a finished job's results are safe on the host: the board deletes its directory."""
-        self._request("acknowledge", {"job_id": job_id}, None, ANSWER_TIMEOUT_S)
+        self._request("acknowledge", {"job_id": job_id})
 
     def jobs(self) -> tuple[JobState, ...]:
         """List the board's jobs, finished ones that nobody has acknowledged included."""
-        result = self._request("jobs", {}, None, ANSWER_TIMEOUT_S).header["result"]
+        result = self._request("jobs").header["result"]
         if not isinstance(result, dict) or set(result) != {"jobs"} or not isinstance(result["jobs"], list):
             raise self._violation('jobs answered without a list of "jobs"')
         return tuple(self._checked(self._validated(JobState, _dumps(job), "jobs")) for job in result["jobs"])
@@ -206,7 +208,7 @@ class AgentClient:
             sent = state.received_bytes
         if not state.present:
             params = {"sha256": sha256, "total_bytes": total}
-            state = self._ask("commit", BlobState, params, timeout_s=COMMIT_TIMEOUT_S)
+            state = self._ask("commit", BlobState, params, waits_s=COMMIT_TIMEOUT_S)
         if not state.present:
             raise self._violation("commit answered without the blob being present")
         if progress_task is not None:
@@ -218,17 +220,24 @@ class AgentClient:
         answer: type[Answer],
         params: Mapping[str, Any] | None = None,
         blob: bytes | None = None,
-        timeout_s: float = ANSWER_TIMEOUT_S,
+        waits_s: float = 0.0,
     ) -> Answer:
-        frame = self._request(verb, params or {}, blob, timeout_s)
+        frame = self._request(verb, params, blob, waits_s)
         return self._validated(answer, _dumps(frame.header["result"]), verb)
 
-    def _request(self, verb: str, params: Mapping[str, Any], blob: bytes | None, timeout_s: float) -> Frame:
+    def _request(
+        self,
+        verb: str,
+        params: Mapping[str, Any] | None = None,
+        blob: bytes | None = None,
+        waits_s: float = 0.0,  # how long the agent itself may take for it
+    ) -> Frame:
         if self._out_of_step is not None:
             raise LinkLostError(f"the conversation with {self._device} is over: {self._out_of_step}", self._device)
         self._last_id += 1
-        deadline = time.monotonic() + timeout_s
-        self._send(encode_frame({"id": self._last_id, "verb": verb, "params": dict(params)}, blob), deadline)
+        params = dict(params or {})
+        deadline = time.monotonic() + waits_s + self._answer_timeout_s
+        self._send(encode_frame({"id": self._last_id, "verb": verb, "params": params}, blob), deadline)
         frame = self._receive(self._last_id, verb, deadline)
         if set(frame.header) == {"id", "error"}:
             raise agent_error(
