@@ -33,7 +33,8 @@ class Child:
 
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        read_end, self._lifeline = os.pipe()
+        read_end, write_end = os.pipe()
+        self._lifeline = os.fdopen(write_end, "wb")
         self._process = subprocess.Popen(
             # -P: a file tensorflow.py in the user's directory must not become TensorFlow.
             [sys.executable, "-P", "-m", "edgepress_converters.worker", str(read_end)],
@@ -104,10 +105,9 @@ class Child:
         return "\n".join(lines[-LOG_LINES:])
 
     def kill(self) -> None:
-        """End the process, whatever it does, and wait for its end."""
+        """End the process, whatever it does, and wait for its end. May be called again."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._log):
+        for stream in (self._process.stdin, self._process.stdout, self._log, self._lifeline):
             if stream is not None:
                 stream.close()
-        os.close(self._lifeline)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from edgepress_converters.checks import calibration_samples
-from edgepress_converters.errors import CalibrationError
+from edgepress_converters.checks import calibration_samples, refuse_unexpected_float
+from edgepress_converters.errors import CalibrationError, UnexpectedFloatError
+from edgepress_converters.model import TensorSpec, TFLiteModel
 from edgepress_converters.options import ConversionOptions
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,3 +45,40 @@ def test_formats_without_activation_ranges_ignore_calibration_data(format: str) 
 def test_calibration_data_that_cannot_be_used_are_refused(arrays: tuple[np.ndarray, ...] | None, said: str) -> None:
     with pytest.raises(CalibrationError, match=said):
         calibration_samples(ConversionOptions("int8"), arrays)
+
+
+def model_with(inputs: str, outputs: str, float_tensors: tuple[tuple[str, str], ...] = ()) -> TFLiteModel:
+    return TFLiteModel(
+        path=Path("model.tflite"),
+        sha256="",
+        size_bytes=0,
+        inputs=(TensorSpec("input_0", 0, inputs, (1, 4), None, None),),
+        outputs=(TensorSpec("output_0", 0, outputs, (1, 4), None, None),),
+        operators=(),
+        tensor_types=(),
+        float_tensors=float_tensors,
+        min_runtime_version="",
+    )
+
+
+def test_a_float_input_is_an_error_where_integer_ones_were_asked_for() -> None:
+    """As a first layer that training left without fake quantization makes it."""
+    model = model_with("float32", "int8")
+    with pytest.raises(UnexpectedFloatError, match="float tensors at input: input_0"):
+        refuse_unexpected_float(model, ConversionOptions("int8", io="int8"))
+    refuse_unexpected_float(model, ConversionOptions("int8", io="float32"))
+
+
+def test_other_formats_may_hold_floats() -> None:
+    model = model_with("float32", "float32", (("CONV_2D", "conv"),))
+    for format in ("float32", "float16", "dynamic", "int16x8"):
+        refuse_unexpected_float(model, ConversionOptions(format))  # type: ignore[arg-type]
+
+
+def test_all_operators_are_named_but_only_the_first_of_many_tensors() -> None:
+    tensors = tuple(("RSQRT" if index % 2 else "NEG", f"tensor{index}") for index in range(9))
+    with pytest.raises(UnexpectedFloatError, match=r"at NEG, RSQRT: tensor0, .*tensor4 and 4 more\.") as caught:
+        refuse_unexpected_float(model_with("int8", "int8", tensors), ConversionOptions("int8"))
+    assert caught.value.tensors == tuple(f"tensor{index}" for index in range(9))
+    with pytest.raises(UnexpectedFloatError, match="at RSQRT: tensor1"):
+        refuse_unexpected_float(model_with("int8", "int8", tensors), ConversionOptions("int8", allow_float=("NEG",)))

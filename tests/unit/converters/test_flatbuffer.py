@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import models_small
 
-same_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=2000)
+same_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=2000)
 
 
 def test_a_model_says_what_it_is_made_of(digits_files: dict[str, Path]) -> None:

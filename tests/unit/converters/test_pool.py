@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,7 @@ from edgepress_converters.flatbuffer import read_model
 from edgepress_converters.options import ConversionOptions
 from edgepress_converters.pool import WorkerPool
 from support import models_small
-
-DEADLINE_S = 30
+from support.worker_processes import DEADLINE_S, ending, host
 
 
 @pytest.fixture
@@ -224,7 +220,7 @@ def test_a_worker_that_was_killed_while_idle_is_replaced_without_a_word(
     inputs = (np.zeros((1, 16, 16, 1), np.float32),)
     fresh_pool.run(model, inputs)
     assert fresh_pool.pid is not None
-    with gone(fresh_pool.pid):
+    with ending(fresh_pool.pid):
         os.kill(fresh_pool.pid, signal.SIGKILL)
     fresh_pool.run(model, inputs)
 
@@ -233,76 +229,29 @@ def test_closing_ends_the_worker_and_can_be_done_twice(digits_files: dict[str, P
     pool = WorkerPool()
     pool.start()
     assert pool.pid is not None
-    with gone(pool.pid):
+    with ending(pool.pid):
         pool.close()
     assert pool.pid is None
     pool.close()
 
 
-HOST = """
+WAITING_HOST = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
 from edgepress_converters.flatbuffer import read_model
 from edgepress_converters.pool import WorkerPool
 
-model, doing = read_model(Path(sys.argv[1])), sys.argv[2]
-inputs = (np.zeros((1, 16, 16, 1), np.float32),)
+model, inputs = read_model(Path(sys.argv[1])), (np.zeros((1, 16, 16, 1), np.float32),)
 with WorkerPool() as pool:
     pool.run(model, inputs)
-    if doing == "importing":
-        pool.start()
-    if doing == "waiting":
-        os.kill(pool.pid, signal.SIGSTOP)
+    os.kill(pool.pid, signal.SIGSTOP)
     print(pool.pid, flush=True)
-    if doing == "waiting":
-        pool.run(model, inputs)
-    signal.pause()
+    pool.run(model, inputs)
 """
 
 
-@pytest.mark.parametrize("doing", ["idle", "importing"])
-def test_a_worker_ends_when_its_host_is_killed(doing: str, digits_files: dict[str, Path]) -> None:
-    with host(digits_files["float32"], doing) as (process, worker), gone(worker):
-        process.kill()
-
-
 def test_ctrl_c_in_the_terminal_ends_host_and_worker(digits_files: dict[str, Path]) -> None:
-    with host(digits_files["float32"], "waiting") as (process, worker), gone(worker):
+    with host(WAITING_HOST, str(digits_files["float32"])) as (process, worker), ending(worker):
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(DEADLINE_S) != 0
-
-
-class host:  # noqa: N801 - reads as a function
-    """A host in a process group of its own, as a shell would start it, and its worker's pid."""
-
-    def __init__(self, model: Path, doing: str) -> None:
-        self._argv = [sys.executable, "-c", HOST, str(model), doing]
-
-    def __enter__(self) -> tuple[subprocess.Popen[str], int]:
-        self._process = subprocess.Popen(
-            self._argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, process_group=0
-        )
-        assert self._process.stdout is not None
-        return self._process, int(self._process.stdout.readline())
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-
-class gone:  # noqa: N801 - reads as a sentence: with gone(pid): kill it
-    """Asserts that a process ends in consequence of the block."""
-
-    def __init__(self, pid: int) -> None:
-        self._handle = os.pidfd_open(pid)
-
-    def __enter__(self) -> None:
-        assert not select.select([self._handle], [], [], 0)[0]
-
-    def __exit__(self, *_: object) -> None:
-        ended, _, _ = select.select([self._handle], [], [], DEADLINE_S)
-        os.close(self._handle)
-        assert ended
