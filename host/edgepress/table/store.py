@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 from edgepress_agent.protocol.messages import MeasurementWarning
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from edgepress.errors import MissingPackageError, TableError
@@ -24,6 +25,9 @@ from edgepress.table.schema import REVISION, VERSION_TABLE, evidence, results
 DATABASE_VARIABLE = "EDGEPRESS_DB"
 FILE_NAME = "edgepress.db"
 BUSY_TIMEOUT_S = 60.0  # how long a writer waits for the others; each needs milliseconds
+
+# Each has "on conflict do nothing", under its own name.
+_INSERT: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 # A folder with one of these is a project: its table belongs beside them.
 _PROJECT_MARKS = ("devices.toml", "pyproject.toml", ".git")
@@ -104,12 +108,10 @@ class ResultStore:
         prepared = [(_as_columns(row), _document(row)) for row in rows]
         with _translated(self.place), _writing(self._engine) as connection:
             for values, document in prepared:
-                known = sa.select(results.c.id).where(results.c.id == values["id"])
-                if connection.execute(known).first() is not None:
-                    continue
-                connection.execute(results.insert().values(values))
-                connection.execute(evidence.insert().values(result_id=values["id"], document=document))
-                new += 1
+                insert = _INSERT[self._engine.dialect.name](results).values(values).on_conflict_do_nothing()
+                if connection.execute(insert.returning(results.c.id)).first() is not None:
+                    connection.execute(evidence.insert().values(result_id=values["id"], document=document))
+                    new += 1
         return new
 
     def rows(
