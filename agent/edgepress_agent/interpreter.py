@@ -85,8 +85,8 @@ class Model:
         generator = random.Random(seed)  # noqa: S311 - inputs, not secrets
         arrays = []
         for details in self._inputs:
-            shape, dtype = tuple(details["shape"]), np.dtype(details["dtype"])
-            count = math.prod(int(size) for size in shape)
+            shape, dtype = tuple(details["shape"].tolist()), np.dtype(details["dtype"])
+            count = math.prod(shape)
             if dtype.kind in "iu" and details["quantization"][0]:
                 flat = np.frombuffer(generator.randbytes(count * dtype.itemsize), dtype)
             else:
@@ -105,11 +105,9 @@ class Model:
             raise Fault("bad-request", f"the model has {len(self._inputs)} inputs; arrays were sent for {len(sample)}")
         arrays = []
         for array, details in zip(sample, self._inputs):
-            if array.shape != tuple(details["shape"]):
-                raise Fault(
-                    "bad-request",
-                    f"input {details['name']!r} takes {tuple(details['shape'])}; a sample has {array.shape}",
-                )
+            shape = tuple(details["shape"].tolist())
+            if array.shape != shape:
+                raise Fault("bad-request", f"input {details['name']!r} takes {shape}; a sample has {array.shape}")
             scale, zero_point = details["quantization"]
             arrays.append(quantize(array, details["dtype"], scale or None, zero_point))
         return tuple(arrays)

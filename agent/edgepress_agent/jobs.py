@@ -151,9 +151,7 @@ class JobStore:
         """
         state = self.state(job_id)
         if state.status not in FINAL:
-            raise Fault(
-                "busy", f"job {job_id} is {state.status}; only a job that ended can be deleted: cancel it first"
-            )
+            raise Fault("busy", f"job {job_id} is {state.status}: cancel it before it is deleted")
         gone = self._home.jobs / f".gone-{job_id}"
         self._folder(job_id).path.rename(gone)
         shutil.rmtree(gone)

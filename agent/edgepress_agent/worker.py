@@ -209,9 +209,7 @@ def _read_inputs(task: Task) -> Tuple[Array, ...]:
             raise Fault("bad-request", f"the inputs are no file of arrays: {error}") from error
     if not arrays or len({array.shape[:1] for array in arrays}) != 1 or not arrays[0].shape or not len(arrays[0]):
         shapes = ", ".join(str(array.shape) for array in arrays)
-        raise Fault(
-            "bad-request", f"inputs must be arrays (samples, ...) with the same number of samples; got {shapes}"
-        )
+        raise Fault("bad-request", f"inputs are arrays (samples, ...) of as many samples each; got {shapes}")
     return tuple(array[:1].copy() for array in arrays) if task.plan else arrays
 
 

@@ -55,14 +55,15 @@ class AgentProcess:
         self.home = home
         self._number = 0
         environment = {**os.environ, "EDGEPRESS_HOME": str(home), "EDGEPRESS_LOCK": str(lock)}
-        self.process = subprocess.Popen(
-            argv or [sys.executable, "-m", "edgepress_agent", "serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(home.parent / "agent.stderr").open("ab"),
-            env=environment,
-            **popen,
-        )
+        with (home.parent / "agent.stderr").open("ab") as stderr:
+            self.process = subprocess.Popen(
+                argv or [sys.executable, "-m", "edgepress_agent", "serve"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=environment,
+                **popen,
+            )
 
     def __enter__(self) -> AgentProcess:
         return self

@@ -22,7 +22,7 @@ def write_arrays(stream: BinaryIO, arrays: Sequence[Array]) -> None:
     import numpy as np
 
     for array in arrays:
-        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+        np.save(stream, np.asarray(array, order="C"), allow_pickle=False)  # ascontiguousarray: no scalars
 
 
 def read_arrays(stream: BinaryIO) -> Tuple[Array, ...]:
