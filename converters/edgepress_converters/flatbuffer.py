@@ -26,7 +26,7 @@ SMALLEST_FILE_BYTES = 16  # root offset, identifier, and a table that is empty
 
 _OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _TYPE_NAMES = {code: name for name, code in vars(schema.TensorType).items() if not name.startswith("_")}
-_NUMPY_NAMES = {"BOOL": "bool", "STRING": "object"}
+_NO_NUMBERS = frozenset({"STRING", "RESOURCE", "VARIANT"})
 _FLOAT_TYPES = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
 _CUSTOM = "CUSTOM"
 _BORDER_OPERATORS = frozenset({"QUANTIZE", "DEQUANTIZE"})
@@ -212,7 +212,7 @@ def _specs(graph: _Subgraph, tensors: tuple[int, ...], names: dict[int, str]) ->
             TensorSpec(
                 name=names.get(index, tensor.name),
                 position=position,
-                dtype=_NUMPY_NAMES.get(tensor.type, tensor.type.lower()),
+                dtype="object" if tensor.type in _NO_NUMBERS else tensor.type.lower(),
                 shape=tensor.shape,
                 scale=tensor.scale,
                 zero_point=tensor.zero_point,

@@ -13,7 +13,7 @@ class TensorSpec:
     Attributes:
         name: the name in the model's signature where it has one, else the tensor's.
         position: where it stands among the interpreter's ``get_input_details()`` / ``get_output_details()``.
-        dtype: numpy name, e.g. ``int8``.
+        dtype: numpy name, e.g. ``int8``; ``object`` for strings and resources.
         shape: with the batch (1).
         scale, zero_point: of a quantized tensor, per tensor; None for others.
     """

@@ -28,9 +28,9 @@ def convert(request: Message) -> None:
         raise MissingTensorFlowError(f"conversion needs TensorFlow, which cannot be imported: {error}") from error
     options = ConversionOptions(**request["options"])
     calibration = load_arrays(Path(request["calibration"])) if request["calibration"] else ()
-    converter = tf.lite.TFLiteConverter.from_saved_model(request["saved_model"], signature_keys=[SIGNATURE])
-    configure(converter, options, calibration)
     try:
+        converter = tf.lite.TFLiteConverter.from_saved_model(request["saved_model"], signature_keys=[SIGNATURE])
+        configure(converter, options, calibration)
         content = converter.convert()
     except Exception as error:  # the converter's exceptions have no common class
         raise ConversionRefusedError(reason(error)) from error

@@ -10,7 +10,7 @@ from edgepress_agent.protocol.tensors import dequantize, quantize
 from numpy.typing import NDArray
 
 from edgepress.conversion import translated
-from edgepress.errors import DataError
+from edgepress.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from edgepress_converters.model import TFLiteModel
@@ -41,6 +41,7 @@ def to_raw(model: TFLiteModel, inputs: Sequence[Array]) -> tuple[Array, ...]:
 
     Raises:
         DataError: another number of arrays than the model has inputs, other shapes, or no samples.
+        ModelError: an input takes strings.
     """
     if len(inputs) != len(model.inputs):
         raise DataError(f"{model.path.name} takes {len(model.inputs)} inputs; got {len(inputs)} arrays")
@@ -48,6 +49,10 @@ def to_raw(model: TFLiteModel, inputs: Sequence[Array]) -> tuple[Array, ...]:
     if len(counts) != 1 or counts == {0}:
         raise DataError(f"every input of {model.path.name} needs the same number of samples; got {sorted(counts)}")
     for spec, array in zip(model.inputs, inputs, strict=True):
+        if spec.dtype == "object":
+            raise ModelError(
+                f"input {spec.name!r} of {model.path.name} takes strings; edgepress runs models of numbers"
+            )
         if array.shape[1:] != spec.shape[1:]:
             raise DataError(
                 f"input {spec.name!r} of {model.path.name} takes samples of shape {spec.shape[1:]}; "

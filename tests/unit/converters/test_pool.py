@@ -124,6 +124,11 @@ def test_an_operator_that_tflite_lacks_is_named_in_one_line(convert: Any) -> Non
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_that_is_no_saved_model_is_refused(worker_pool: WorkerPool, tmp_path: Path) -> None:
+    with pytest.raises(ConversionRefusedError, match="SavedModel file does not exist"):
+        worker_pool.convert(tmp_path, tmp_path / "model.tflite", ConversionOptions())
+
+
 def test_a_refused_conversion_leaves_the_older_file_and_no_other(
     convert: Any, worker_pool: WorkerPool, tmp_path: Path
 ) -> None:

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from edgepress.conversion import convert_model
-from edgepress.errors import DataError
+from edgepress.errors import DataError, ModelError
 from edgepress.verification.goldens import goldens_of_file, make_goldens
 from edgepress.verification.output_check import OutputCheckLevel, check_outputs
 from edgepress.verification.reference import run_file, to_raw, to_real
-from edgepress_converters.model import TFLiteModel
+from edgepress_converters.model import TensorSpec, TFLiteModel
 from edgepress_converters.options import ConversionOptions
 from edgepress_converters.pool import WorkerPool
 from support import models_small
@@ -71,3 +72,9 @@ def test_inputs_that_do_not_fit_are_data_errors(
 ) -> None:
     with pytest.raises(DataError, match=said):
         run_file(int8_file, change(models_small.inputs_for(keras_model, 3)), worker_pool)
+
+
+def test_a_model_of_strings_is_refused(int8_file: TFLiteModel, worker_pool: WorkerPool) -> None:
+    strings = replace(int8_file, inputs=(TensorSpec("text", 0, "object", (1,), None, None),))
+    with pytest.raises(ModelError, match=r"'text'.*takes strings"):
+        goldens_of_file(strings, worker_pool)
