@@ -16,7 +16,7 @@ from edgepress.devices.agent_archive import agent_archive
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.reach import agent_command, connect
-from edgepress.errors import DiskFullError, LinkLostError
+from edgepress.errors import DiskFullError, LinkLostError, TransportError
 from edgepress.transport.agent_client import AgentClient
 from edgepress_agent.protocol.frames import CHUNK_BYTES
 from edgepress_agent.protocol.messages import BenchmarkPlan, Configuration, JobSpec, Runtime
@@ -136,12 +136,12 @@ def test_an_upload_into_a_link_that_stalls_ends_by_its_deadline(proxy: LinkProxy
         assert time.monotonic() - began < 8
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 8 MiB."""
+@pytest.fixture(params=["8m"])
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A real file system of that size."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param}", "tmpfs", str(place)]
     if getpass.getuser() != "root" or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("only root may mount a small file system")
     yield place
@@ -158,6 +158,13 @@ def test_a_full_disk_on_the_board_is_told_with_what_is_needed_and_free(
             device.client.push(content, hashlib.sha256(content).hexdigest())
         small = content[: 1 << 20]
         device.client.push(small, hashlib.sha256(small).hexdigest())  # the agent lives on, and what fits still fits
+
+
+@pytest.mark.parametrize("small_disk", ["16k"], indirect=True)
+def test_a_board_without_room_for_the_agent_itself_says_so(board: Board, small_disk: Path, tmp_path: Path) -> None:
+    inventory = board.inventory(tmp_path, home=str(small_disk / "home"))
+    with pytest.raises(TransportError, match=r"cannot be written on board.*Is its disk full"):
+        Device.open("board", inventory)
 
 
 def test_two_hosts_see_who_has_the_board(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.reach import connect
-from edgepress.errors import LinkLostError
+from edgepress.errors import LinkLostError, TransportError
 from edgepress.transport.base import Transport
 
 pytestmark = pytest.mark.ssh
@@ -99,5 +99,6 @@ def test_a_file_is_put_whole_and_replaces(transport: Transport, tmp_path: Path) 
 
 
 def test_a_file_whose_place_does_not_exist_is_an_error_that_names_it(transport: Transport, tmp_path: Path) -> None:
-    with pytest.raises(LinkLostError, match="missing/file"):
+    with pytest.raises(TransportError, match="missing/file cannot be written"):
         transport.put(b"x", str(tmp_path / "missing" / "file"))
+    assert transport.run(["true"]).returncode == 0

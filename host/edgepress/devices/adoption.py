@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from edgepress_agent.protocol.messages import Hello
 
 from edgepress.devices.agent_archive import agent_archive
@@ -44,7 +46,7 @@ def adopt_agent(config: DeviceConfig, transport: Transport) -> None:
     """
     archive = agent_archive()
     incoming = f"{agent_home(config)}/incoming"
-    part = f"{incoming}/{archive.sha256}.pyz"
+    part = f"{incoming}/{archive.sha256}-{secrets.token_hex(4)}.pyz"  # two hosts may do this at the same moment
     made = transport.run(["mkdir", "-p", incoming])
     if made.returncode != 0:
         raise ProvisioningError(f"{config.name}: {incoming} cannot be made ({_ending(made)})", config.name)

@@ -1,7 +1,7 @@
 """The near half of the protocol: requests to an agent, and its answers, checked.
 
 What a board sends is untrusted input: every answer is validated against the protocol's own dataclasses, strictly
-(no conversions, no unknown or duplicate keys, no NaN), and has a size limit.
+(no conversions, no unknown or duplicate keys, no NaN), has a size limit, and its text is made fit for a terminal.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class AgentClient:
                 )
             )
             if state.revision != seen and task is not None:
-                task.update(state.done, state.total, printable(_what_it_does(state)))
+                task.update(state.done, state.total, _what_it_does(state))
             if state.status in FINAL_STATUSES:
                 return state
             seen = state.revision
@@ -285,8 +285,9 @@ class AgentClient:
 
     def _validated(self, cls: type[Answer], data: bytes, what: str) -> Answer:
         try:
-            loads(data)  # refuses what pydantic lets through: duplicate keys, and NaN where anything may stand
-            answer: Answer = _adapters[cls].validate_json(data)
+            # `loads` refuses what pydantic lets through: duplicate keys, and NaN where anything may stand. Validated is
+            # JSON text again, because only there does strict mode take arrays for tuples.
+            answer: Answer = _adapters[cls].validate_json(json.dumps(_printable(loads(data))))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -339,6 +340,16 @@ _adapters = _Adapters()  # built when first used: a validator takes milliseconds
 
 def _dumps(value: Any) -> bytes:
     return json.dumps(value).encode()
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(key): _printable(item) for key, item in value.items()}
+    return value
 
 
 def _chunk_reader(source: Path | bytes) -> Callable[[int], bytes]:

@@ -12,7 +12,6 @@ from edgepress.errors import (
     ModelRejectedError,
     ProtocolError,
 )
-from edgepress.transport.base import printable
 
 _MESSAGE_LIMIT = 2000  # characters of a board's own words in an error
 
@@ -21,20 +20,19 @@ def agent_error(failure: Failure, device: str, job_id: str = "") -> AgentError:
     """Return the error for a failure: of a request, or the reason that a job's report gives.
 
     Args:
-        failure: what the board said. Its text is cut and made printable: a board is not to be trusted.
+        failure: what the board said, as the client has validated it. Long text is cut.
         device: the device's name.
         job_id: of the job, where the failure belongs to one.
     """
-    said = printable(failure.message[:_MESSAGE_LIMIT])
-    message = f"{device}: {said}"
-    code = printable(failure.code[:40])
+    message = f"{device}: {failure.message[:_MESSAGE_LIMIT]}"
+    code = failure.code[:40]
     match code:
         case "disk-full":
             return DiskFullError(f"{message}. Free some space on the device, or give it another `home`", device, code)
         case "model-rejected":
             return ModelRejectedError(message, device, code)
         case "worker-killed":
-            signal = printable(str(failure.details.get("signal", ""))[:40])
+            signal = str(failure.details.get("signal", ""))[:40]
             return ModelKilledWorkerError(message, device, code, signal)
         case "no-runtime":
             return AgentError(f"{message}. Install one with `edgepress device provision {device}`", device, code)

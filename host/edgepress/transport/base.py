@@ -73,7 +73,12 @@ class Transport(ABC):
 
     @abstractmethod
     def put(self, source: Path | bytes, remote_path: str, timeout_s: float = 120.0) -> None:
-        """Write a file whose directory exists. A reader of ``remote_path`` sees the old content or all of the new."""
+        """Write a file whose directory exists. A reader of ``remote_path`` sees the old content or all of the new.
+
+        Raises:
+            TransportError: the device does not let it be written, or has no room.
+            LinkLostError: the connection broke.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -119,8 +124,10 @@ class StderrTail:
 
 
 def printable(text: str) -> str:
-    """Make text from a device fit for a terminal: no escape sequences, no other control characters but newlines."""
-    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+    """Make text from a device fit for a terminal: no escape sequences, no control characters but newline and tab."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
 
 
 def describe_end(returncode: int | None, stderr: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from edgepress.errors import LinkLostError
+from edgepress.errors import LinkLostError, TransportError
 from edgepress.transport.base import Channel, Completed, StderrTail, Transport, describe_end
 
 CLOSE_TIMEOUT_S = 5.0
@@ -56,8 +56,12 @@ class LocalTransport(Transport):
     def put(self, source: Path | bytes, remote_path: str, timeout_s: float = 120.0) -> None:
         del timeout_s
         part = Path(f"{remote_path}.part")
-        part.write_bytes(source if isinstance(source, bytes) else source.read_bytes())
-        part.replace(remote_path)
+        data = source if isinstance(source, bytes) else source.read_bytes()
+        try:
+            part.write_bytes(data)
+            part.replace(remote_path)
+        except OSError as error:
+            raise TransportError(f"{remote_path} cannot be written: {error.strerror}", self._device) from error
 
     def close(self) -> None:
         for channel in self._channels:

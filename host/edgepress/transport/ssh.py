@@ -6,6 +6,7 @@ command ten times slower; and every wait is watched, because its own timeouts do
 
 from __future__ import annotations
 
+import io
 import logging
 import shlex
 import socket
@@ -18,7 +19,7 @@ from typing import Self
 
 import paramiko
 
-from edgepress.errors import ChangedHostKeyError, LinkLostError, UnknownHostKeyError, UnreachableError
+from edgepress.errors import ChangedHostKeyError, LinkLostError, TransportError, UnknownHostKeyError, UnreachableError
 from edgepress.transport.base import OUTPUT_LIMIT_BYTES, Channel, Completed, StderrTail, Transport, describe_end
 from edgepress.transport.known_hosts import HostKey, KnownKeys, known_keys
 from edgepress.transport.ssh_auth import authenticate
@@ -102,14 +103,24 @@ class SshTransport(Transport):
     def put(self, source: Path | bytes, remote_path: str, timeout_s: float = 120.0) -> None:
         data = source if isinstance(source, bytes) else source.read_bytes()
         part = f"{remote_path}.part"
+        refused: OSError | None = None
         with (
             self.waiting(time.monotonic() + timeout_s, f"writing {remote_path}"),
             paramiko.SFTPClient.from_transport(self._connection) as sftp,
         ):
-            with sftp.open(part, "wb") as file:
-                file.set_pipelined(True)
-                file.write(data)
-            sftp.posix_rename(part, remote_path)
+            try:
+                sftp.putfo(io.BytesIO(data), part)  # compares the size at the end
+                sftp.posix_rename(part, remote_path)
+            except OSError as error:
+                if not self._connection.is_active():
+                    raise
+                refused = error
+        if refused is not None:
+            raise TransportError(
+                f"{remote_path} cannot be written on {self._device} ({self._options}): {refused}. Is its disk full, "
+                "or not writable?",
+                self._device,
+            ) from refused
 
     def close(self) -> None:
         self._watchdog.close()

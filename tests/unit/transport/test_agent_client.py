@@ -184,6 +184,12 @@ class TestJobs:
         jobs = [to_wire(job_state()), to_wire(job_state("ended"))]
         assert [job.status for job in client_answering({"jobs": jobs}).jobs()] == ["running", "ended"]
 
+    def test_text_from_a_board_is_fit_for_a_terminal_wherever_it_stands(self) -> None:
+        hostile = to_wire(job_state(message="\x1b]0;owned\x07 50\u00a0%", requested_by="\x9b2J"))
+        (job,) = client_answering({"jobs": [hostile]}).jobs()
+        assert job.message == "\ufffd]0;owned\ufffd 50\ufffd%"
+        assert job.requested_by == "\ufffd2J"
+
     @pytest.mark.parametrize("result", [{}, {"jobs": 3}, {"jobs": [3]}, {"jobs": [], "more": 1}, []])
     def test_a_list_of_jobs_of_another_form_breaks_the_protocol(self, result: Any) -> None:
         with pytest.raises(ProtocolError):

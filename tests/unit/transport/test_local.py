@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from edgepress.errors import LinkLostError
+from edgepress.errors import LinkLostError, TransportError
 from edgepress.transport.base import STDERR_TAIL_BYTES
 from edgepress.transport.local import LocalTransport
 
@@ -91,3 +91,8 @@ def test_a_file_is_put_whole(transport: LocalTransport, tmp_path: Path) -> None:
     transport.put(source, str(target))
     assert target.read_bytes() == b"new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_a_place_that_cannot_be_written_is_named(transport: LocalTransport, tmp_path: Path) -> None:
+    with pytest.raises(TransportError, match="missing/file cannot be written"):
+        transport.put(b"x", str(tmp_path / "missing" / "file"))
