@@ -55,7 +55,9 @@ def loads(text: Union[str, bytes]) -> Any:
         WireError: the text is not such JSON.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_int64
+        )
         if (b"\\u" if isinstance(text, bytes) else "\\u") in text:  # type: ignore[operator]
             json.dumps(value, ensure_ascii=False).encode()  # half a pair is no character, and others would refuse it
     except WireError:
@@ -120,6 +122,13 @@ def _unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
         duplicate = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
         raise WireError(f"key {duplicate!r} stands twice in one object")
     return result
+
+
+def _int64(text: str) -> int:
+    value = int(text)
+    if not -(1 << 63) <= value < 1 << 63:  # no clock gives such a number, and no database and no array takes it
+        raise WireError(f"{text[:30]} is no integer of 64 bits")
+    return value
 
 
 def _refuse_constant(name: str) -> Any:

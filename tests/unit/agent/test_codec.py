@@ -74,6 +74,13 @@ def test_a_number_too_large_for_a_float_is_refused(number: str) -> None:
         from_wire(JobSpec, loads(spec % number))
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
+def test_an_integer_that_no_database_takes_is_refused(number: int) -> None:
+    assert loads(f"[{2**63 - 1}, {-(2**63)}]") == [2**63 - 1, -(2**63)]
+    with pytest.raises(WireError, match="64 bits"):
+        loads(f"[{number}]")
+
+
 @pytest.mark.parametrize("text", ['"\\ud800"', '{"\\udc00\\ud800": 1}', b'["\\ud800x"]'])
 def test_half_of_a_surrogate_pair_is_refused(text: str | bytes) -> None:
     with pytest.raises(WireError):
