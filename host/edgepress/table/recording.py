@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ def result_of_run(run: RunReport, job: JobReport, tflite: TFLiteModel, subject: 
     verdict = judge_run(run, job.states)
     facts = job.facts
     memory = [process.memory for process in run.processes]
-    host, board = subject.host_metric, subject.board_metric
+    host, board = _stated(subject.host_metric), _stated(subject.board_metric)
     return Result(
         model_sha256=tflite.sha256,
         runtime=run.runtime.name,
@@ -103,12 +104,12 @@ def result_of_run(run: RunReport, job: JobReport, tflite: TFLiteModel, subject: 
         metric=subject.metric,
         metric_higher_is_better=subject.metric_higher_is_better,
         metric_samples=subject.metric_samples,
-        metric_value_host=host.value if host else None,
-        metric_low_host=host.low if host else None,
-        metric_high_host=host.high if host else None,
-        metric_value_board=board.value if board else None,
-        metric_low_board=board.low if board else None,
-        metric_high_board=board.high if board else None,
+        metric_value_host=host.value,
+        metric_low_host=host.low,
+        metric_high_host=host.high,
+        metric_value_board=board.value,
+        metric_low_board=board.low,
+        metric_high_board=board.high,
         samples=latency.samples,
         processes=latency.processes,
         latency_min_ns=latency.min_ns,
@@ -136,3 +137,17 @@ def result_of_run(run: RunReport, job: JobReport, tflite: TFLiteModel, subject: 
         created_unix_ns=job.ended_unix_ns,
         evidence=Evidence(run, job.plan, facts, job.states, subject.compression),
     )
+
+
+@dataclass(frozen=True)
+class _Stated:
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def _stated(metric: MetricValue | None) -> _Stated:
+    """A metric without the numbers that are none: outputs of NaN have no error to state."""
+    if metric is None:
+        return _Stated()
+    return _Stated(*(number if math.isfinite(number) else None for number in (metric.value, metric.low, metric.high)))

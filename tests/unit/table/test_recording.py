@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 from edgepress.errors import TableError
-from edgepress.table.recording import Subject, result_of_run
+from edgepress.table.recording import MetricValue, Subject, result_of_run
 from support.table_rows import FACTS, MIB, job_report, process_run, result, run_report, steady_run, tflite_model
 
 
@@ -25,6 +25,13 @@ def test_memory_is_the_worst_process() -> None:
     processes = tuple(process_run([1000] * 9, k, peak_rss_bytes=(60 + k) * MIB) for k in range(3))
     row = result(run=dataclasses.replace(run, processes=processes))
     assert (row.peak_rss_bytes, row.model_rss_bytes) == (62 * MIB, 22 * MIB)
+
+
+def test_a_metric_that_is_no_number_is_not_known() -> None:
+    nan = float("nan")
+    row = result(metric="mean_absolute_error", board_metric=MetricValue(nan, 0.1, nan))
+    assert (row.metric_value_board, row.metric_low_board, row.metric_high_board) == (None, 0.1, None)
+    assert row.metric_value_host == 0.9778
 
 
 @pytest.mark.parametrize(
