@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 
+_NPY_MAGIC = b"\x93NUMPY"
+
+
 def write_arrays(stream: BinaryIO, arrays: Sequence[Array]) -> None:
     """Write arrays one after another in .npy format (C order, no pickle)."""
     import numpy as np
@@ -39,8 +42,11 @@ def read_arrays(stream: BinaryIO) -> Tuple[Array, ...]:
     arrays = []
     while stream.tell() < end:
         try:
+            if stream.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+                raise ValueError("no array begins where one should")
+            stream.seek(-len(_NPY_MAGIC), io.SEEK_CUR)
             arrays.append(np.load(stream, allow_pickle=False))
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, ValueError) as error:
             raise ValueError(f"not a file of .npy arrays: {error}") from None
     return tuple(arrays)
 
