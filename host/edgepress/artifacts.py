@@ -169,13 +169,13 @@ def _make(
     judge: Judge | None,
     progress: Progress,
 ) -> Artifact:
+    pool.start()  # TensorFlow is imported there while this process trains
+    model = source.load()  # and here, without its chatter: the modules below would import it aloud
     from edgepress.compression.compress import compress
     from edgepress.data.checks import check_fits
     from edgepress.training.objective import objective_of
     from edgepress.verification.goldens import make_goldens
 
-    pool.start()  # TensorFlow is imported there while this process trains
-    model = source.load()
     check_fits(dataset, model)
     objective = objective_of(model, dataset, metric)
     compressed = compress(

@@ -14,6 +14,7 @@ from edgepress.confirmation import Candidate, Failed, Trial
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.errors import DeviceError
+from edgepress.pending import PendingJobs
 from edgepress.table.store import ResultStore
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def measure(
 ) -> Outcome:
     """Have every device confirm the candidates. A device that fails does not take the others' rows away.
 
+    Args:
+        pending: folder for what this machine must know of jobs that are under way.
+
     Raises:
         EdgepressError: nothing gave a row; the first failure's error.
     """
@@ -101,7 +105,7 @@ def measure(
                         trial=trial,
                         threads=terms.threads,
                         runtime=board.runtime(terms.runtime),
-                        pending=pending,
+                        pending=PendingJobs(pending / name),
                         progress=progress,
                     )
             except DeviceError as error:

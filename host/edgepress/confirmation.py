@@ -1,30 +1,27 @@
 """What one board says of a set of models: can it load them, are its outputs right, how good and how fast are they.
 
 The board is asked two things: the outputs of the goldens and of a sample of the test data (one ``evaluate`` job per
-model), then the latency of all models together (one interleaved ``benchmark`` job). What the workstation knows of a
-model is kept on disk while the benchmark runs, so that a report left behind by a lost link still becomes rows.
+model), then the latency of all models together (one interleaved ``benchmark`` job).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from edgepress_agent.protocol.messages import JobReport
 
 from edgepress.benchmarking import session
-from edgepress.conversion import inspect
 from edgepress.errors import AgentError, EdgepressError, RuntimeCompatibilityError
+from edgepress.pending import Measured, PendingJobs
 from edgepress.table.recording import MetricValue, Subject, result_of_run
 from edgepress.verification.output_check import check_outputs
 from edgepress.verification.reference import to_real
 
 if TYPE_CHECKING:
-    from edgepress_agent.protocol.messages import BenchmarkPlan, Runtime
+    from edgepress_agent.protocol.messages import BenchmarkPlan, JobReport, Runtime
     from edgepress_converters.model import TFLiteModel
     from numpy.typing import NDArray
 
@@ -79,7 +76,7 @@ def confirm(
     trial: Trial | None,
     threads: int,
     runtime: Runtime,
-    pending: Path,
+    pending: PendingJobs,
     progress: Progress,
 ) -> tuple[tuple[Result, ...], tuple[Failed, ...]]:
     """Have a board judge and measure candidates, and record the rows.
@@ -106,30 +103,31 @@ def confirm(
     if same:
         progress.note(f"{device.name}: took the report of a measurement that an earlier call left behind")
         return same, tuple(failed)
-    _remember(pending, device, judged)
-    report = session.measure(
-        device,
-        [candidate.model for candidate in judged],
-        plan,
-        threads=threads,
-        runtime=runtime,
-        progress=progress,
-    )
-    rows, unmeasured = _record(device, report, [(c.model, c.subject) for c in judged], store)
+    measured = [Measured(candidate.model, candidate.subject) for candidate in judged]
+    with ExitStack() as kept:
+        report = session.measure(
+            device,
+            [one.model for one in measured],
+            plan,
+            threads=threads,
+            runtime=runtime,
+            on_start=lambda job_id: kept.enter_context(pending.waiting(job_id, measured)),
+            progress=progress,
+        )
+        rows, unmeasured = _record(device, report, measured, store)
     return rows, (*failed, *unmeasured)
 
 
-def collect(device: Device, store: ResultStore, pending: Path, progress: Progress) -> tuple[Result, ...]:
-    """Record the reports on a board that an earlier call could not take home."""
+def collect(device: Device, store: ResultStore, pending: PendingJobs, progress: Progress) -> tuple[Result, ...]:
+    """Record the measurements that earlier calls started on a device and could not take home."""
     rows: list[Result] = []
-    for report in session.collect(device):
-        found = [_recall(pending, device, run.configuration.model_sha256) for run in report.runs]
-        known = [subject for subject in found if subject is not None]
-        if len(known) < len(found):
-            continue  # another program's, or its models are gone: it stays on the board
-        recorded, _ = _record(device, report, known, store)
-        progress.note(f"{device.name}: collected job {report.job_id}, {len(recorded)} rows")
-        rows.extend(recorded)
+    for state in device.client.jobs():
+        with pending.left_behind(state.job_id) as measured:
+            report = session.collect(device, state.job_id, progress) if measured else None
+            if measured and report:
+                recorded, _ = _record(device, report, measured, store)
+                progress.note(f"{device.name}: collected job {state.job_id}, {len(recorded)} rows")
+                rows.extend(recorded)
     return tuple(rows)
 
 
@@ -184,18 +182,18 @@ def require_compatible(model: TFLiteModel, runtime: Runtime, device: str) -> Non
 
 
 def _record(
-    device: Device, report: JobReport, measured: Sequence[tuple[TFLiteModel, Subject]], store: ResultStore
+    device: Device, report: JobReport, measured: Sequence[Measured], store: ResultStore
 ) -> tuple[tuple[Result, ...], tuple[Failed, ...]]:
     """Make the rows of a report, store them, and only then let the board forget it."""
     rows: list[Result] = []
     failed: list[Failed] = []
-    for run, (model, subject) in zip(report.runs, measured, strict=True):
+    for run, one in zip(report.runs, measured, strict=True):
         try:
             session.require_samples(run, device.name, report.job_id)
         except AgentError as error:
-            failed.append(Failed(device.name, subject.recipe or subject.model, error))
+            failed.append(Failed(device.name, one.subject.recipe or one.subject.model, error))
             continue
-        rows.append(result_of_run(run, report, model, subject, device.name))
+        rows.append(result_of_run(run, report, one.model, one.subject, device.name))
     store.record(rows)
     session.acknowledge(device, report)
     return tuple(rows), tuple(failed)
@@ -219,27 +217,3 @@ def _covered(
     }
     wanted = [candidate.model.sha256 for candidate in candidates]
     return tuple(of_model[sha256] for sha256 in wanted) if set(wanted) <= set(of_model) else ()
-
-
-def _pending_file(pending: Path, device: Device, sha256: str) -> Path:
-    return pending / device.name / f"{sha256}.json"
-
-
-def _remember(pending: Path, device: Device, candidates: Sequence[Candidate]) -> None:
-    for candidate in candidates:
-        file = _pending_file(pending, device, candidate.model.sha256)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"path": str(candidate.model.path.resolve()), "subject": asdict(candidate.subject)}))
-
-
-def _recall(pending: Path, device: Device, sha256: str) -> tuple[TFLiteModel, Subject] | None:
-    file = _pending_file(pending, device, sha256)
-    try:
-        stored = json.loads(file.read_text())
-        model = inspect(Path(stored["path"]))
-    except (OSError, ValueError, EdgepressError):
-        return None
-    subject = stored["subject"]
-    for which in ("host_metric", "board_metric"):
-        subject[which] = MetricValue(**subject[which]) if subject[which] else None
-    return (model, Subject(**subject)) if model.sha256 == sha256 else None

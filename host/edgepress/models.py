@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,7 +70,10 @@ def load_model(path: Path, imports: Sequence[str] = ()) -> Any:
     for module in imports:
         import_user_module(module, ModelError, "named by --import")
     try:
-        model = keras.models.load_model(path)
+        with warnings.catch_warnings():
+            # Of a model compiled but never trained; training here starts with a fresh optimizer anyway.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            model = keras.models.load_model(path)
     except Exception as error:  # Keras raises many kinds for a file it cannot read; all mean the same to the user
         raise _explain(path, configuration, error) from error
     check_supported(model)

@@ -9,6 +9,8 @@ import pytest
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.provisioning import provision
 from edgepress_agent.protocol.messages import Runtime
+from support.shell import Shell
+from support.small_job import write_small_job
 from support.sshd import MISSING, SSHD, Board, start_board
 
 
@@ -32,3 +34,11 @@ def inventory(board: Board, tmp_path: Path) -> Inventory:
 def litert(board: Board, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
     """ai-edge-litert on the board, installed there by `device provision`, once for all tests."""
     return provision("board", "ai-edge-litert", inventory=board.inventory(tmp_path_factory.mktemp("provision")))
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A folder with a small trained model and its data, and the command line in it."""
+    folder = tmp_path_factory.mktemp("job")
+    write_small_job(folder)
+    return Shell(folder)

@@ -1,62 +1,17 @@
 """The whole way on the device `local`, by the commands that README shows."""
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from support.small_job import write_small_job
+from support.shell import Shell
 
 ROOT = Path(__file__).parents[2]
-
-
-class Shell:
-    """Runs `edgepress` as a user would, in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {
-            **os.environ,
-            "EDGEPRESS_DB": str(folder / "table.db"),
-            "EDGEPRESS_CACHE": str(folder / "cache"),
-            "EDGEPRESS_HOME": str(folder / "home"),
-            "EDGEPRESS_DEVICES": str(folder / "devices.toml"),
-            "EDGEPRESS_LOCK": str(folder / "lock"),
-        }
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "edgepress.cli.main", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        process = self.start(*arguments)
-        stdout, stderr = process.communicate(timeout=240)
-        assert process.returncode == code, stdout + stderr
-        return subprocess.CompletedProcess(arguments, code, stdout, stderr)
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(self.run(*arguments, "--json", code=code).stdout)
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    folder = tmp_path_factory.mktemp("job")
-    write_small_job(folder)
-    return Shell(folder)
 
 
 def arrows() -> list[list[str]]:
@@ -66,7 +21,7 @@ def arrows() -> list[list[str]]:
     return [line.split("#")[0].split()[1:] for line in block.splitlines()]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def told(shell: Shell) -> dict[str, subprocess.CompletedProcess[str]]:
     """What each of README's commands printed, run in README's order."""
     return {words[0]: shell.run(*words) for words in arrows()}

@@ -12,7 +12,7 @@ import hashlib
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 OUTPUTS_FILE = "outputs.npys"
-_FINAL_STATUSES = ("ended", "failed", "cancelled")
 
 
 def measure(
@@ -50,6 +49,7 @@ def measure(
     *,
     threads: int = 1,
     runtime: Runtime | None = None,
+    on_start: Callable[[str], object] | None = None,
     progress: Progress | None = None,
 ) -> JobReport:
     """Measure models on a device in one job, their worker processes interleaved.
@@ -60,10 +60,13 @@ def measure(
     Args:
         threads: of the interpreter.
         runtime: one of ``device.runtimes``; the device's choice when left out.
+        on_start: is given the job's id before anything else happens to it, also before a Ctrl-C: whoever keeps it can
+            :func:`collect` the report after the link or this program was lost.
 
     Raises:
         ModelKilledWorkerError, JobError: no model gave a sample.
         LinkLostError: the connection ended; the job goes on, its id is in the message.
+        ProtocolError: the report is not of the configurations that were asked for.
         KeyboardInterrupt: after the job was cancelled and has ended.
     """
     shown = progress or Silent()
@@ -76,10 +79,16 @@ def measure(
         configurations=tuple(_configuration(model, chosen, threads) for model in models),
         plan=plan,
     )
-    report = _run_job(device, spec, f"measuring on {device.name}", shown)
+    report = _run_job(device, spec, f"measuring on {device.name}", shown, on_start)
     if not _has_samples(report):
         acknowledge(device, report)
         raise _job_error(device, report)
+    if tuple(run.configuration for run in report.runs) != spec.configurations:
+        raise ProtocolError(
+            f"job {report.job_id} on {device.name} was to measure {len(spec.configurations)} configurations; its "
+            f"report is of {len(report.runs)} others",
+            device.name,
+        )
     return report
 
 
@@ -146,23 +155,18 @@ def require_samples(run: RunReport, device: str, job_id: str = "") -> RunReport:
     raise _failure_error(what, run.failures[0], device, job_id)
 
 
-def collect(device: Device) -> tuple[JobReport, ...]:
-    """Return the reports of this user's benchmark jobs that finished and were never acknowledged.
+def collect(device: Device, job_id: str, progress: Progress | None = None) -> JobReport | None:
+    """Return the report of a benchmark job that was left behind, after waiting for its end where it still runs.
 
-    They are what a lost link or a killed host left behind. Record them, then :func:`acknowledge` each. Jobs that left
-    no sample have nothing to record and are acknowledged here.
+    Record it, then :func:`acknowledge` it. None: it left no sample, and the board has forgotten it.
     """
-    mine = requester()
-    found = []
-    for state in device.client.jobs():
-        if state.requested_by != mine or state.kind != "benchmark" or state.status not in _FINAL_STATUSES:
-            continue
-        report = device.client.report(state.job_id)
-        if report.status != "cancelled" and _has_samples(report):
-            found.append(report)
-        else:
-            acknowledge(device, report)
-    return tuple(found)
+    with (progress or Silent()).task(f"waiting for job {job_id} on {device.name}") as task:
+        device.client.wait(job_id, task)
+    report = device.client.report(job_id)
+    if report.status != "cancelled" and _has_samples(report):
+        return report
+    acknowledge(device, report)
+    return None
 
 
 def acknowledge(device: Device, report: JobReport) -> None:
@@ -185,11 +189,19 @@ def _configuration(model: TFLiteModel, runtime: Runtime, threads: int) -> Config
     return Configuration(model.sha256, runtime.name, runtime.version, threads)
 
 
-def _run_job(device: Device, spec: JobSpec, description: str, progress: Progress) -> JobReport:
+def _run_job(
+    device: Device,
+    spec: JobSpec,
+    description: str,
+    progress: Progress,
+    on_start: Callable[[str], object] | None = None,
+) -> JobReport:
     state: JobState | None = None
     try:
         with _interrupt_held():
             state = device.client.start(spec)
+            if on_start is not None:
+                on_start(state.job_id)
         with progress.task(description, float(state.total) or None) as task:
             device.client.wait(state.job_id, task)
         return device.client.report(state.job_id)

@@ -27,6 +27,7 @@ from edgepress_agent.protocol.messages import (
     JobReport,
     JobState,
     Memory,
+    RunReport,
     Runtime,
 )
 from edgepress_agent.protocol.tensors import encode_arrays
@@ -90,15 +91,16 @@ def model(tmp_path: Path) -> TFLiteModel:
 
 
 def measure(board: Board, *models: TFLiteModel) -> JobReport:
-    return session.measure(cast(Any, board), models, PLANS["quick"], threads=2)
+    return session.measure(cast(Any, board), models, PLANS["quick"])
 
 
 def test_models_are_measured_together_in_one_job_and_the_job_is_kept_until_it_is_acknowledged(
     model: TFLiteModel,
 ) -> None:
-    board = Board(job_report(steady_run(), steady_run(50_000)))
     other = dataclasses.replace(model, sha256="00" * 32)
-    assert len(measure(board, model, other).runs) == 2
+    board = Board(job_report(steady_run(threads=2), steady_run(model_sha256=other.sha256, threads=2)))
+    report = session.measure(cast(Any, board), [model, other], PLANS["quick"], threads=2)
+    assert [run.configuration.model_sha256 for run in report.runs] == [model.sha256, other.sha256]
     assert board.asked == ["stat", "stat", "start", "wait", "fetch"]
     spec = board.params("start")
     assert [c["model_sha256"] for c in spec["configurations"]] == [model.sha256, other.sha256]
@@ -112,6 +114,12 @@ def test_a_report_with_one_model_that_failed_still_has_the_others(model: TFLiteM
     assert session.require_samples(report.runs[0], "pi4") is report.runs[0]
     with pytest.raises(ModelKilledWorkerError, match="SIGSEGV"):
         session.require_samples(report.runs[1], "pi4")
+
+
+@pytest.mark.parametrize("runs", [(steady_run(), steady_run()), (steady_run(threads=4),)])
+def test_a_report_of_something_else_is_refused(model: TFLiteModel, runs: tuple[RunReport, ...]) -> None:
+    with pytest.raises(ProtocolError, match=f"its report is of {len(runs)} others"):
+        measure(Board(job_report(*runs)), model)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +208,7 @@ def test_a_job_that_the_agent_refuses_was_never_there(model: TFLiteModel) -> Non
 def test_what_a_lost_link_left_behind_is_collected_and_not_yet_acknowledged() -> None:
     report = job_report(steady_run())
     board = Board(report)
-    assert session.collect(cast(Any, board)) == (report,)
+    assert session.collect(cast(Any, board), report.job_id) == report
     assert "acknowledge" not in board.asked
 
 
@@ -213,19 +221,19 @@ def test_what_a_lost_link_left_behind_is_collected_and_not_yet_acknowledged() ->
 )
 def test_a_job_that_left_no_sample_is_cleared_away(report: JobReport) -> None:
     board = Board(report)
-    assert session.collect(cast(Any, board)) == ()
+    assert session.collect(cast(Any, board), report.job_id) is None
     assert board.asked[-1] == "acknowledge"
 
 
-def test_jobs_of_others_and_jobs_that_run_are_not_touched() -> None:
-    board = Board(
-        job_report(steady_run()),
-        jobs=lambda params, _: Answer(
-            {"jobs": [to_wire(board.state("ended", 1, "eve@elsewhere")), to_wire(board.state("running", 1))]}
-        ),
-    )
-    assert session.collect(cast(Any, board)) == ()
-    assert board.asked == ["jobs"]
+def test_the_id_of_a_job_is_told_before_it_is_waited_for(model: TFLiteModel) -> None:
+    board = Board(job_report(steady_run()))
+    told: list[tuple[str, list[str]]] = []
+
+    def tell(job_id: str) -> None:
+        told.append((job_id, list(board.asked)))
+
+    session.measure(cast(Any, board), [model], PLANS["quick"], on_start=tell)
+    assert told == [("job-1", ["stat", "start"])]
 
 
 class TestEvaluate:

@@ -1,0 +1,46 @@
+"""`edgepress` as a user types it, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class Shell:
+    """Runs the command line with table, cache, inventory and EDGEPRESS_HOME in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._environment = {
+            **os.environ,
+            "EDGEPRESS_DB": str(folder / "table.db"),
+            "EDGEPRESS_CACHE": str(folder / "cache"),
+            "EDGEPRESS_HOME": str(folder / "home"),
+            "EDGEPRESS_DEVICES": str(folder / "devices.toml"),
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command; the caller waits for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "edgepress.cli.main", *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, which must have this exit code."""
+        process = self.start(*arguments)
+        stdout, stderr = process.communicate(timeout=240)
+        assert process.returncode == code, stdout + stderr
+        return subprocess.CompletedProcess(arguments, code, stdout, stderr)
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """Run a command with --json and return what it printed."""
+        return json.loads(self.run(*arguments, "--json", code=code).stdout)
