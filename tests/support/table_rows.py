@@ -78,11 +78,12 @@ def run_report(
     by_process: Sequence[Sequence[int]],
     *,
     model_sha256: str = "cd" * 32,
+    threads: int = 1,
     failures: Sequence[Failure] = (),
     warnings: Sequence[MeasurementWarning] = (),
 ) -> RunReport:
     return RunReport(
-        configuration=Configuration(model_sha256, RUNTIME.name, RUNTIME.version),
+        configuration=Configuration(model_sha256, RUNTIME.name, RUNTIME.version, threads),
         runtime=RUNTIME,
         delegate_nodes=1,
         operator_nodes=3,
