@@ -99,13 +99,14 @@ def _read_npz(path: Path) -> dict[str, Array]:
     if path.is_dir():
         raise DataError(f"{path} is a folder; data come as an .npz file or as module:function")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise DataError(f"{path} holds a single array; an .npz with x_train y_train x_val y_val is wanted")
             return {name: archive[name] for name in archive.files}
+    except DataError:
+        raise
     except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         if "pickle" in str(error).lower():
             raise DataError(
                 f"{path} is no .npz file, or has arrays of Python objects, which are not read since they could run "

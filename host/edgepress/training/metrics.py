@@ -89,7 +89,9 @@ def wilson(successes: int, count: int, confidence: float = 0.95) -> tuple[float,
     centre = share + z * z / (2 * count)
     spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    low = (centre - spread) / scale if successes else 0.0  # exactly, where rounding would leave 1e-17
+    high = (centre + spread) / scale if successes < count else 1.0
+    return low, high
 
 
 def metric_named(name: str) -> Metric:

@@ -91,7 +91,7 @@ def objective_of(model: Any, dataset: Dataset, metric: str | None = None) -> Obj
     targets = dataset.train.targets
     compiled = model.get_compile_config() if model.compiled else {}
     if compiled:
-        losses = _per_output(model.loss, list(model.output_names))
+        losses = _per_output(model.loss, [tensor._keras_history.operation.name for tensor in model.outputs])
         kinds = tuple(_kind_by_loss(loss, activation) for loss, activation in zip(losses, activations, strict=True))
         chosen = metric or _compiled_metric(compiled, kinds)
     else:

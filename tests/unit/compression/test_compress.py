@@ -1,0 +1,181 @@
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+from edgepress.compression import compress as module
+from edgepress.compression.compress import compress
+from edgepress.compression.recipe import DistillStep, FactorizeStep, PruneStep, Rank, Recipe, Width
+from edgepress.training.objective import objective_of
+from support.compress_models import blobs, compiled, dense_net, largest_difference, made, residual_cnn
+
+# Without epochs: what fine-tuning does is tested where it is, and tracing it takes seconds each time.
+PRUNE = PruneStep(kind="prune", structure="filters", sparsity=0.5, epochs=0)
+FACTORIZE = FactorizeStep(kind="factorize", rank=Rank(fixed=4), epochs=0)
+DISTILL = DistillStep(kind="distill", student=Width(width=0.5), epochs=1)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return blobs()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return compiled(made(residual_cnn))
+
+
+def compressed(model, dataset, *steps, **settings):
+    recipe = Recipe(name="test", step=steps)
+    return compress(model, recipe, dataset.training, objective_of(model, dataset), **settings)
+
+
+@pytest.fixture
+def steps_run(monkeypatch):
+    """Names of the steps that really ran."""
+    ran = []
+    for key, step in module.STEPS.items():
+
+        def counted(*arguments, _step=step, _key=key):
+            ran.append(_key[0])
+            return _step(*arguments)
+
+        monkeypatch.setitem(module.STEPS, key, counted)
+    return ran
+
+
+def test_steps_run_in_order_and_each_is_measured_before_and_after(model, dataset):
+    report = compressed(model, dataset, PRUNE, FACTORIZE).report
+
+    assert [entry.kind for entry in report.entries] == ["prune", "factorize"]
+    first, second = report.entries
+    assert model.count_params() == first.parameters_before > first.parameters_after == second.parameters_before
+    assert first.macs_before > first.macs_after == second.macs_before > second.macs_after == report.macs_after
+    assert first.metric_after == second.metric_before
+    assert 0 <= report.metric_after <= 1
+
+
+def test_a_recipe_without_steps_gives_an_equal_model_of_its_own(model, dataset):
+    result = compressed(model, dataset)
+
+    assert result.model is not model
+    assert largest_difference(model, result.model) == 0
+    assert result.report.parameters_before == result.report.parameters_after
+
+
+def test_the_model_that_came_in_is_not_changed(model, dataset):
+    before = [weight.copy() for weight in model.get_weights()]
+
+    compressed(model, dataset, PRUNE, FACTORIZE)
+
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+    assert model.compiled
+
+
+def test_the_result_is_compiled_as_the_original_and_survives_a_file(model, dataset, tmp_path):
+    result = compressed(model, dataset, PRUNE)
+
+    result.model.save(tmp_path / "small.keras")
+    loaded = keras.models.load_model(tmp_path / "small.keras")
+
+    assert objective_of(loaded, dataset).metric == "accuracy"
+    assert largest_difference(loaded, result.model) == 0
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another():
+    flat = blobs(shape=(6,))
+    small = compiled(made(dense_net))
+    first, second = (compressed(small, flat, DISTILL, seed=3) for _ in range(2))
+    other = compressed(small, flat, DISTILL, seed=4)
+
+    assert largest_difference(first.model, second.model) < 1e-6
+    assert largest_difference(first.model, other.model) > 1e-3
+
+
+def test_the_report_is_json_with_every_default_and_choice_filled_in(model, dataset):
+    report = compressed(model, dataset, PRUNE).report
+
+    settings = json.loads(json.dumps(report.as_dict()))["recipe"]["steps"][0]
+    assert settings["schedule"] == "one-shot"
+    assert settings["round_to"] == 8
+    assert settings["filters"] == {"wide": 8, "head": 8}
+    assert len(report.recipe_id) == 12
+
+
+def test_a_second_call_takes_over_what_the_first_one_did(model, dataset, tmp_path, steps_run):
+    first = compressed(model, dataset, PRUNE, FACTORIZE, checkpoints=tmp_path)
+    second = compressed(model, dataset, PRUNE, FACTORIZE, checkpoints=tmp_path)
+
+    assert steps_run == ["prune", "factorize"]
+    assert second.report == first.report
+    assert largest_difference(first.model, second.model) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "1-prune.json",
+        "1-prune.keras",
+        "2-factorize.json",
+        "2-factorize.keras",
+    ]
+
+
+def test_only_steps_from_the_first_changed_one_on_run_again(model, dataset, tmp_path, steps_run):
+    compressed(model, dataset, PRUNE, FACTORIZE, checkpoints=tmp_path)
+    changed = FACTORIZE.model_copy(update={"rank": Rank(fixed=2)})
+
+    result = compressed(model, dataset, PRUNE, changed, checkpoints=tmp_path)
+
+    assert steps_run == ["prune", "factorize", "factorize"]
+    assert result.report.entries[1].settings["ranks"]["features"] == 2
+
+
+@pytest.mark.parametrize("change", ["seed", "data", "model", "objective"])
+def test_nothing_is_taken_over_where_the_origin_differs(change, model, dataset, tmp_path, steps_run):
+    compressed(model, dataset, PRUNE, checkpoints=tmp_path)
+
+    other_model = compiled(made(residual_cnn, seed=1)) if change == "model" else model
+    other_data = blobs(seed=1) if change == "data" else dataset
+    objective = objective_of(model, dataset)
+    if change == "objective":
+        objective = dataclasses.replace(objective, learning_rate=1e-4)
+    compress(
+        other_model,
+        Recipe(name="test", step=(PRUNE,)),
+        other_data.training,
+        objective,
+        seed=1 if change == "seed" else 0,
+        checkpoints=tmp_path,
+    )
+
+    assert steps_run == ["prune", "prune"]
+
+
+@pytest.mark.parametrize("damage", ["model", "record", "missing"])
+def test_a_damaged_checkpoint_is_made_anew(damage, model, dataset, tmp_path, steps_run):
+    compressed(model, dataset, PRUNE, checkpoints=tmp_path)
+    if damage == "missing":
+        (tmp_path / "1-prune.keras").unlink()
+    else:
+        path = tmp_path / ("1-prune.keras" if damage == "model" else "1-prune.json")
+        path.write_bytes(path.read_bytes()[:100])
+
+    compressed(model, dataset, PRUNE, checkpoints=tmp_path)
+
+    assert steps_run == ["prune", "prune"]
+
+
+def test_weights_pruned_by_one_step_stay_zero_in_the_steps_after_it():
+    sparse = PruneStep(kind="prune", structure="weights", sparsity=0.8, epochs=0)
+    teach = DistillStep(kind="distill", epochs=1)
+
+    kernel = compressed(compiled(made(dense_net)), blobs(shape=(6,)), sparse, teach).model.get_layer("hidden").kernel
+
+    assert (np.asarray(kernel) == 0).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_every_built_word_of_the_recipes_has_a_step():
+    assert set(module.STEPS) == {
+        ("prune", "weights"),
+        ("prune", "filters"),
+        ("factorize", "svd"),
+        ("distill", "response"),
+    }

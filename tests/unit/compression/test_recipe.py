@@ -1,0 +1,193 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from edgepress.compression.recipe import Recipe, _explain, load_recipe, parse_recipe, recipe_id, shipped_recipes
+from edgepress.errors import NotBuiltYetError, RecipeError
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+
+def parsed(text: str):
+    return parse_recipe(text, source="mine.toml", default_name="mine")
+
+
+def problem(text: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        parsed(text)
+    return str(caught.value)
+
+
+def test_every_word_of_the_language_is_read():
+    recipe = parsed(
+        """
+        name = "all"
+        [[step]]
+        kind = "prune"
+        structure = "filters"
+        sparsity = 0.5
+        schedule = "one-shot"
+        [[step]]
+        kind = "factorize"
+        method = "svd"
+        rank = { energy = 0.95 }
+        [[step]]
+        kind = "distill"
+        signal = "response"
+        student = { width = 0.5 }
+        epochs = 5
+        [convert]
+        format = "int8"
+        io = "float32"
+        allow_float = ["RSQRT"]
+        """
+    )
+
+    assert [step.kind for step in recipe.step] == ["prune", "factorize", "distill"]
+    assert recipe.step[0].round_to == 8
+    assert recipe.step[1].rank.energy == 0.95
+    assert (recipe.conversion.format, recipe.conversion.io) == ("int8", "float32")
+    assert recipe.conversion.allow_float == ("RSQRT",)
+
+
+def test_a_recipe_without_a_name_takes_its_file_s():
+    assert parsed("").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[[step]]\nkind = "prune"\nstructure = "filter"\nsparsity = 0.5', ["step.1.structure", "'filter'", "filters"]),
+        ('[[step]]\nkind = "prune"\nstructure = "filters"\nsparsity = 1.5', ["step.1.sparsity", "1.5", "less than 1"]),
+        ('[[step]]\nkind = "prune"\nstructure = "filters"\nsparsity = "x"', ["step.1.sparsity", "'x'", "number"]),
+        ('[[step]]\nkind = "prune"\nstructure = "filters"', ["step.1.sparsity", "missing"]),
+        ('[[step]]\nkind = "prun"', ["step.1", "'prun'", "prune, factorize, distill, quantize"]),
+        ("[[step]]\nsparsity = 0.5", ["step.1", "kind is None", "prune, factorize"]),
+        (
+            '[[step]]\nkind = "prune"\nstructure = "filters"\nsparcity = 0.5\nsparsity = 0.5',
+            ["step.1.sparcity", "unknown key", "did you mean 'sparsity'?", "round_to"],
+        ),
+        ('[convert]\nformat = "int7"', ["convert.format", "'int7'", "int16x8"]),
+        ('[convert]\nfromat = "int8"', ["convert.fromat", "did you mean 'format'?"]),
+        ("[convrt]", ["convrt", "did you mean 'convert'?"]),
+        (
+            '[[step]]\nkind = "factorize"\nrank = { energy = 0.9, ratio = 0.5 }',
+            ["step.1.rank", "exactly one", "energy and ratio"],
+        ),
+        ('[[step]]\nkind = "factorize"\nrank = { enrgy = 0.9 }', ["step.1.rank.enrgy", "did you mean 'energy'?"]),
+        (
+            '[[step]]\nkind = "prune"\nstructure = "filters"\nsparsity = 0.5\nscope = "global"',
+            ["step.1", "scope goes with", "weights"],
+        ),
+        (
+            '[[step]]\nkind = "prune"\nstructure = "weights"\nsparsity = 0.5\nround_to = 8',
+            ["step.1", "round_to goes with"],
+        ),
+        ('[[step]]\nkind = "distill"\nstudent = { width = 2.0 }', ["step.1.student", "2.0"]),
+        ('[[step]]\nkind = "prune"\nstructure = \n', ["not valid TOML", "line 3"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_file_place_value_and_what_is_allowed(text, words):
+    message = problem(text)
+
+    assert "mine.toml" in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[[step]]\nkind = "prune"\nstructure = "neurons"\nsparsity = 0.5',
+        '[[step]]\nkind = "prune"\nstructure = "layers"\nsparsity = 0.5',
+        '[[step]]\nkind = "prune"\nstructure = "weights"\nsparsity = 0.5\nschedule = "gradual"',
+        '[[step]]\nkind = "factorize"\nmethod = "spatial-svd"',
+        '[[step]]\nkind = "factorize"\nmethod = "tucker2"',
+        '[[step]]\nkind = "factorize"\nmethod = "cp"',
+        '[[step]]\nkind = "factorize"\nrank = { evbmf = true }',
+        '[[step]]\nkind = "distill"\nsignal = "feature"',
+        '[[step]]\nkind = "distill"\nsignal = "relation"',
+        '[[step]]\nkind = "quantize"\nmethod = "qat"',
+        '[[step]]\nkind = "quantize"\nmethod = "ladder"',
+        '[convert]\nbackend = "ai-edge-quantizer"',
+        '[convert]\ncalibration = "percentile"',
+        '[convert]\ncalibration = "mse"',
+    ],
+)
+def test_a_word_of_later_versions_says_that_it_is_not_built_yet(text):
+    with pytest.raises(NotBuiltYetError, match=r"mine\.toml.*not built yet"):
+        parsed(text)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_any_value_in_place_of_the_steps_is_read_or_refused_with_a_message(value):
+    problems = []
+    try:
+        Recipe.model_validate({"name": "any", "step": [value]})
+    except ValidationError as error:
+        problems = [_explain(each) for each in error.errors()]
+
+    assert all(problems)
+
+
+def test_the_shipped_recipes_are_valid_and_named_as_their_files():
+    assert set(shipped_recipes()) >= {
+        "float32",
+        "float16",
+        "dynamic",
+        "int8",
+        "int16x8",
+        "prune50-int8",
+        "prune80-weights-int8",
+        "svd-int8",
+        "student50-int8",
+        "prune50-distill-int8",
+    }
+    assert all(recipe.description for recipe in shipped_recipes().values())
+    assert load_recipe("int8").conversion.format == "int8"
+
+
+def test_an_unknown_name_lists_the_recipes_and_guesses():
+    with pytest.raises(RecipeError, match=r"did you mean prune50-int8\?.*svd-int8"):
+        load_recipe("prune5-int8")
+
+
+def test_models_in_a_recipe_are_found_beside_it(tmp_path):
+    (tmp_path / "big.keras").write_bytes(b"a model")
+    (tmp_path / "mine.toml").write_text('[[step]]\nkind = "distill"\nteacher = "big.keras"\n')
+
+    assert load_recipe(str(tmp_path / "mine.toml")).step[0].teacher == str(tmp_path / "big.keras")
+
+
+def test_a_model_that_is_not_beside_its_recipe_is_an_error(tmp_path):
+    (tmp_path / "mine.toml").write_text('[[step]]\nkind = "distill"\nstudent = "small.keras"\n')
+
+    with pytest.raises(RecipeError, match=r"step\.1\.student: there is no file .*small\.keras"):
+        load_recipe(str(tmp_path / "mine.toml"))
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text())
+)
+def test_a_recipe_s_id_does_not_depend_on_the_order_of_keys(resolved):
+    backwards = dict(reversed(resolved.items()))
+
+    assert recipe_id(resolved) == recipe_id(backwards) == recipe_id(json.loads(json.dumps(resolved)))
+    assert len(recipe_id(resolved)) == 12
+
+
+def test_reading_recipes_does_not_import_tensorflow():
+    code = (
+        "import sys, edgepress.compression.recipe as recipe\n"
+        "recipe.shipped_recipes()\n"
+        "print({'keras', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "set()\n"

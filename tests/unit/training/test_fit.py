@@ -1,0 +1,176 @@
+import random
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+import pytest
+from edgepress.data import Dataset, Split, TrainingData
+from edgepress.training.evaluate import metric_of
+from edgepress.training.fit import Guidance, fine_tune
+from edgepress.training.metrics import metric_named
+from edgepress.training.objective import objective_of
+from edgepress.training.zeros import zero_masks
+from support.compress_models import blobs, compiled, dense_net, largest_difference, made
+
+layers = keras.layers
+DATA = blobs(shape=(6,))
+
+
+def tuned(model, **settings):
+    return fine_tune(model, DATA.training, objective_of(model, DATA), **{"epochs": 2, **settings})
+
+
+class Recorder:
+    """A progress that remembers what it was told."""
+
+    def __init__(self):
+        self.updates = []
+
+    @contextmanager
+    def task(self, description, total=None):
+        self.description, self.total = description, total
+        yield self
+
+    def update(self, done, total=None, message=None):
+        self.updates.append((done, message))
+
+    def note(self, message):
+        pass
+
+
+def test_training_makes_the_model_better_and_leaves_the_one_given_alone():
+    model = compiled(made(dense_net))
+    before = [weight.copy() for weight in model.get_weights()]
+
+    result = tuned(model, epochs=4, learning_rate=0.02)
+
+    accuracy = metric_named("accuracy")
+    assert metric_of(result.model, DATA.val, accuracy) > metric_of(model, DATA.val, accuracy)
+    assert len(result.history) == 4
+    assert result.history[-1].val_loss < result.history[0].val_loss
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+
+
+def test_the_weights_are_those_of_the_best_epoch_and_training_stops_when_none_follows():
+    model = compiled(made(dense_net))
+    train, val, spec = DATA.train, DATA.val, DATA.input_spec
+    mislabelled = Split(train.inputs, ((train.targets[0] + 1) % 3,))
+
+    result = fine_tune(
+        model, TrainingData(mislabelled, val, spec), objective_of(model, DATA), epochs=9, learning_rate=0.05, patience=2
+    )
+
+    assert result.best_epoch == 0
+    assert len(result.history) == 2
+    assert "none of which was better" in result.summary
+    assert largest_difference(model, result.model) == 0
+
+
+def test_a_training_that_ends_in_nan_gives_the_weights_from_before():
+    model = compiled(made(dense_net))
+
+    result = tuned(model, epochs=1, learning_rate=1e38)
+
+    assert all(np.isfinite(weight).all() for weight in result.model.get_weights())
+
+
+def test_no_epochs_give_the_model_itself():
+    model = compiled(made(dense_net))
+
+    assert tuned(model, epochs=0).model is model
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before():
+    inputs = keras.Input((6,))
+    x = layers.Dropout(0.3)(layers.Dense(16)(inputs))
+    model = compiled(keras.Model(inputs, layers.Dense(3, activation="softmax")(x)))
+    first = tuned(model, epochs=1, seed=5)
+    random.random()
+    np.random.default_rng().random()
+
+    second = tuned(model, epochs=1, seed=5)
+
+    assert largest_difference(first.model, second.model) < 1e-6
+
+
+def test_python_s_own_generator_is_left_as_it_was():
+    random.seed(1)
+    expected = random.random()
+    random.seed(1)
+
+    tuned(compiled(made(dense_net)), epochs=1)
+
+    assert random.random() == expected
+
+
+def test_progress_is_told_of_every_batch():
+    recorder = Recorder()
+
+    tuned(compiled(made(dense_net)), progress=recorder, description="Teaching")
+
+    assert (recorder.description, recorder.total) == ("Teaching", 2 * 3)  # 96 samples in batches of 32
+    assert [done for done, _ in recorder.updates] == [1, 2, 3, 4, 5, 6]
+    assert recorder.updates[-1][1] == "epoch 2 of 2"
+
+
+def test_pruned_weights_stay_zero_and_the_others_move():
+    model = compiled(made(dense_net))
+    kernel = model.get_layer("hidden").kernel
+    mask = np.random.default_rng(0).random(kernel.shape) > 0.5
+    kernel.assign(np.asarray(kernel) * mask)
+
+    result = tuned(model, epochs=1)
+
+    trained = np.asarray(result.model.get_layer("hidden").kernel)
+    assert (trained[~mask] == 0).all()
+    assert (trained[mask] != np.asarray(kernel)[mask]).mean() > 0.9
+
+
+def test_a_kernel_that_was_initialised_with_zeros_is_not_taken_for_pruned():
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, layers.Dense(3, kernel_initializer="zeros")(inputs))
+
+    assert zero_masks(model) == {}
+
+
+def test_frozen_layers_stay_frozen():
+    model = made(dense_net)
+    model.get_layer("hidden").trainable = False
+
+    result = tuned(compiled(model), epochs=1)
+
+    np.testing.assert_array_equal(result.model.get_layer("hidden").kernel, model.get_layer("hidden").kernel)
+
+
+def test_guidance_pulls_the_outputs_towards_its_signal():
+    model = compiled(made(dense_net))
+    signal = np.tile(np.array([[1.0, 0.0, 0.0]], np.float32), (len(DATA.train), 1))
+    guidance = Guidance((signal,), (lambda wanted, output: keras.ops.mean((wanted - output) ** 2, axis=-1),), 1.0)
+    objective = objective_of(model, DATA)
+
+    result = fine_tune(model, DATA.training, objective, epochs=1, learning_rate=0.05, guidance=guidance)
+
+    # The validation loss (of the labels) decides which epoch is kept; the training loss is the signal's alone.
+    assert result.history[0].train_loss < 0.3
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.SGD(0.1, momentum=0.9), keras.optimizers.AdamW(0.01)])
+def test_the_compiled_optimizer_is_used_again(optimizer):
+    model = made(dense_net)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+
+    assert tuned(model, epochs=1).history[0].train_loss > 0
+
+
+def test_several_inputs_and_outputs_of_a_dict_model_are_trained():
+    inputs = {"a": keras.Input((6,), name="a"), "b": keras.Input((6,), name="b")}
+    x = layers.Concatenate()(list(inputs.values()))
+    outputs = {"p": layers.Dense(3, activation="softmax", name="p")(x), "q": layers.Dense(3, activation="softmax")(x)}
+    model = keras.Model(inputs, outputs)
+    train, val = DATA.train, DATA.val
+    doubled = Dataset.from_arrays(train.inputs * 2, train.targets * 2, val.inputs * 2, val.targets * 2, seed=0)
+
+    result = fine_tune(model, doubled.training, objective_of(model, doubled), epochs=1)
+
+    assert result.history[0].train_loss > 0
+    assert set(result.model.output) == {"p", "q"}

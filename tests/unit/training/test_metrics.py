@@ -1,0 +1,101 @@
+import keras
+import numpy as np
+import pytest
+from edgepress.errors import MetricError
+from edgepress.training.metrics import METRICS, metric_named, wilson
+from hypothesis import given
+from hypothesis import strategies as st
+
+GENERATOR = np.random.default_rng(0)
+SCORES = GENERATOR.normal(size=(40, 7)).astype(np.float32)
+LABELS = GENERATOR.integers(0, 7, 40)
+
+
+def test_accuracy_takes_integer_one_hot_and_column_targets_alike():
+    accuracy = metric_named("accuracy")
+    expected = float((SCORES.argmax(-1) == LABELS).mean())
+
+    for targets in (LABELS, LABELS[:, None], np.eye(7)[LABELS]):
+        assert accuracy.compute((SCORES,), (targets,)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "keras_metric", "outputs", "targets"),
+    [
+        ("accuracy", keras.metrics.SparseCategoricalAccuracy(), SCORES, LABELS),
+        ("top_5_accuracy", keras.metrics.SparseTopKCategoricalAccuracy(5), SCORES, LABELS),
+        ("binary_accuracy", keras.metrics.BinaryAccuracy(), SCORES[:, :1], (LABELS > 3)[:, None]),
+        ("binary_accuracy_logits", keras.metrics.BinaryAccuracy(threshold=0.0), SCORES[:, :1], (LABELS > 3)[:, None]),
+        ("mse", keras.metrics.MeanSquaredError(), SCORES, SCORES[::-1]),
+        ("mae", keras.metrics.MeanAbsoluteError(), SCORES, SCORES[::-1]),
+    ],
+)
+def test_every_metric_is_what_keras_computes(name, keras_metric, outputs, targets):
+    keras_metric.update_state(targets, outputs)
+
+    assert metric_named(name).compute((outputs,), (targets,)) == pytest.approx(float(keras_metric.result()), rel=1e-5)
+
+
+def test_a_flat_target_fits_a_column_output():
+    assert metric_named("mse").compute((np.ones((4, 1)),), (np.array([1, 1, 1, 3]),)) == 1.0
+
+
+def test_several_outputs_are_averaged():
+    right, wrong = np.eye(3), np.roll(np.eye(3), 1, axis=1)
+
+    assert metric_named("accuracy").compute((right, wrong), (np.arange(3), np.arange(3))) == 0.5
+
+
+def test_wilson_s_interval_has_the_published_values():
+    low, high = wilson(81, 263)  # Newcombe 1998, table I: 0.2553 to 0.3662
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+    assert wilson(0, 20)[0] == 0
+    assert 0.83 < wilson(20, 20)[0] < 0.84
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_s_interval_holds_the_share_and_stays_within_0_and_1(case):
+    successes, count = case
+    low, high = wilson(successes, count)
+
+    assert 0 <= low <= successes / count + 1e-12
+    assert successes / count - 1e-12 <= high <= 1
+
+
+def test_intervals_are_wilson_s_for_accuracy_and_a_seeded_bootstrap_for_others():
+    accuracy, mse = metric_named("accuracy"), metric_named("mse")
+    correct = int((SCORES.argmax(-1) == LABELS).sum())
+
+    assert accuracy.interval((SCORES,), (LABELS,)) == wilson(correct, 40)
+    low, high = mse.interval((SCORES,), (np.zeros_like(SCORES),))
+    assert low < mse.compute((SCORES,), (np.zeros_like(SCORES),)) < high
+    assert (low, high) == mse.interval((SCORES,), (np.zeros_like(SCORES),))
+
+
+def test_higher_confidence_is_a_wider_interval():
+    targets = (np.zeros_like(SCORES),)
+    narrow = metric_named("mae").interval((SCORES,), targets, confidence=0.5)
+    wide = metric_named("mae").interval((SCORES,), targets, confidence=0.99)
+
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+def test_an_unknown_metric_lists_those_that_exist():
+    with pytest.raises(MetricError) as caught:
+        metric_named("f1")
+
+    assert all(name in str(caught.value) for name in METRICS)
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs", "targets", "words"),
+    [
+        ("accuracy", np.ones((4, 1)), np.ones(4), "binary_accuracy"),
+        ("accuracy", np.ones((4, 3)), np.ones((4, 2)), r"\(4, 2\)"),
+        ("mse", np.ones((4, 3)), np.ones(4), r"\(4,\)"),
+        ("mse", np.ones((4, 3)), np.ones((5, 3)), "4 output samples but 5 targets"),
+    ],
+)
+def test_what_does_not_fit_is_an_error_with_the_shapes(name, outputs, targets, words):
+    with pytest.raises(MetricError, match=words):
+        metric_named(name).compute((outputs,), (targets,))

@@ -1,0 +1,136 @@
+import keras
+import numpy as np
+import pytest
+from edgepress.data import Dataset
+from edgepress.errors import MetricError
+from edgepress.training.objective import objective_of
+
+layers = keras.layers
+
+
+def net(activation: str | None = "softmax", units: int = 3, **compilation):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(units, activation=activation, name="out")(inputs))
+    if compilation:
+        model.compile(**compilation)
+    return model
+
+
+def data(targets) -> Dataset:
+    x = np.zeros((12, 4), np.float32)
+    return Dataset.from_arrays(x, targets, x, targets)
+
+
+LABELS = np.arange(12) % 3
+ONE_HOT = np.eye(3)[LABELS]
+BINARY = (np.arange(12) % 2)[:, None]
+VALUES = np.linspace(0, 1, 36).reshape(12, 3)
+CROSSENTROPY = "sparse_categorical_crossentropy"
+
+
+@pytest.mark.parametrize(
+    ("model", "targets", "metric", "kind"),
+    [
+        (lambda: net(loss=CROSSENTROPY, metrics=["accuracy"]), LABELS, "accuracy", "probabilities"),
+        (lambda: net(loss=CROSSENTROPY), LABELS, "accuracy", "probabilities"),
+        (lambda: net(loss="categorical_crossentropy", metrics=["acc"]), ONE_HOT, "accuracy", "probabilities"),
+        (
+            lambda: net(None, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)),
+            LABELS,
+            "accuracy",
+            "logits",
+        ),
+        (
+            lambda: net("sigmoid", 1, loss="binary_crossentropy", metrics=["accuracy"]),
+            BINARY,
+            "binary_accuracy",
+            "sigmoid",
+        ),
+        (
+            lambda: net(None, 1, loss=keras.losses.BinaryCrossentropy(from_logits=True), metrics=["accuracy"]),
+            BINARY,
+            "binary_accuracy_logits",
+            "binary logits",
+        ),
+        (lambda: net(None, loss="mse", metrics=["mae"]), VALUES, "mae", "values"),
+        (lambda: net(loss=CROSSENTROPY, metrics=[keras.metrics.MeanAbsoluteError()]), LABELS, "mae", "probabilities"),
+    ],
+)
+def test_the_compiled_loss_and_metric_are_taken(model, targets, metric, kind):
+    objective = objective_of(model(), data(targets))
+
+    assert (objective.metric, objective.output_kinds) == (metric, (kind,))
+
+
+@pytest.mark.parametrize(
+    ("model", "targets", "loss", "metric"),
+    [
+        (lambda: net(), LABELS, "sparse_categorical_crossentropy", "accuracy"),
+        (lambda: net(), ONE_HOT, "categorical_crossentropy", "accuracy"),
+        (lambda: net("sigmoid", 1), BINARY, "binary_crossentropy", "binary_accuracy"),
+        (lambda: net(None), LABELS, "SparseCategoricalCrossentropy, from_logits", "accuracy"),
+        (lambda: net(None), VALUES, "mse", "mse"),
+    ],
+)
+def test_an_uncompiled_model_is_judged_by_what_its_output_can_only_mean(model, targets, loss, metric):
+    objective = objective_of(model(), data(targets))
+
+    assert (objective.as_dict()["loss"], objective.metric) == ([loss], metric)
+
+
+@pytest.mark.parametrize(("activation", "targets"), [("tanh", VALUES), (None, ONE_HOT), ("relu", LABELS)])
+def test_an_uncompiled_model_that_could_mean_anything_asks_for_a_metric(activation, targets):
+    with pytest.raises(MetricError, match="--metric"):
+        objective_of(net(activation), data(targets))
+
+
+def test_the_metric_asked_for_goes_before_the_compiled_one():
+    model = net(loss=CROSSENTROPY, metrics=["accuracy"])
+
+    assert objective_of(model, data(LABELS), "top_5_accuracy").metric == "top_5_accuracy"
+    with pytest.raises(MetricError, match="there is no metric 'f2'"):
+        objective_of(model, data(LABELS), "f2")
+
+
+def test_compiled_metrics_that_a_board_cannot_compute_ask_for_one():
+    with pytest.raises(MetricError, match=r"AUC.*--metric"):
+        objective_of(net(loss=CROSSENTROPY, metrics=[keras.metrics.AUC()]), data(LABELS))
+
+
+def test_learning_rate_and_optimizer_are_the_compiled_ones():
+    objective = objective_of(net(optimizer=keras.optimizers.SGD(0.25), loss=CROSSENTROPY), data(LABELS))
+
+    assert (objective.learning_rate, objective.as_dict()["optimizer"]) == (0.25, "SGD")
+
+
+def test_of_a_schedule_the_rate_at_its_start_is_taken():
+    schedule = keras.optimizers.schedules.CosineDecay(0.125, 10)
+
+    objective = objective_of(net(optimizer=keras.optimizers.Adam(schedule), loss=CROSSENTROPY), data(LABELS))
+
+    assert objective.learning_rate == 0.125
+
+
+def test_a_sequential_and_a_nested_model_are_read_like_any_other():
+    sequential = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Softmax()])
+    inputs = keras.Input((4,))
+    nested = keras.Model(inputs, sequential(inputs))
+    compiled = keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="softmax")])
+    compiled.compile(loss=CROSSENTROPY)
+
+    for model in (sequential, nested, compiled):
+        assert objective_of(model, data(LABELS)).output_kinds == ("probabilities",)
+
+
+def test_losses_given_by_output_name_are_put_in_model_order():
+    inputs = keras.Input((4,))
+    outputs = [layers.Dense(3, name="value")(inputs), layers.Dense(3, activation="softmax", name="kind")(inputs)]
+    model = keras.Model(inputs, outputs)
+    model.compile(loss={"kind": "categorical_crossentropy", "value": "mse"})
+    dataset = Dataset.from_arrays(
+        np.zeros((12, 4), np.float32), [VALUES, ONE_HOT], np.zeros((12, 4), np.float32), [VALUES, ONE_HOT]
+    )
+
+    with pytest.raises(MetricError, match=r"different kinds \(values, probabilities\).*--metric"):
+        objective_of(model, dataset)
+    assert objective_of(model, dataset, "mse").loss == ("mse", "categorical_crossentropy")
