@@ -20,7 +20,7 @@ from edgepress_agent.lock import BoardLock, lock_path, read_lock
 from edgepress_agent.protocol.messages import PROTOCOL_VERSION, DeviceFacts, Failure, JobReport
 from edgepress_agent.running_job import Findings, RunningJob
 
-QUEUE_POLL_S = 0.1
+QUEUE_POLL_S = 0.25  # whoever holds the board is measuring
 
 KINDS: Dict[str, Callable[[RunningJob], None]] = {
     "benchmark": benchmark.run,
@@ -43,9 +43,9 @@ def main(directory: Path, home: Home) -> int:
     facts: Optional[DeviceFacts] = None
     findings = Findings()
     status, failure = "failed", None
-    lock = BoardLock(lock_path(os.environ))
     try:
         folder.write_process_id(os.getpid())
+        lock = BoardLock(lock_path(os.environ))
         spec = folder.read_spec()
         facts = read_facts(home)
         _wait_for_board(folder, lock, spec.requested_by)

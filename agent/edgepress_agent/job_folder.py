@@ -18,10 +18,10 @@ import fcntl
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 from edgepress_agent.durable import replace_file
-from edgepress_agent.protocol.codec import dumps, from_wire, loads, to_wire
+from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
 from edgepress_agent.protocol.messages import JobReport, JobSpec, JobState
 
 FINAL = ("ended", "failed", "cancelled")
@@ -29,6 +29,23 @@ REPORT = "report.json"
 OUTPUTS = "outputs.npys"
 LOG = "job.log"
 _FETCHABLE = (REPORT, OUTPUTS, LOG)
+
+
+def first_state(job_id: str, spec: JobSpec) -> JobState:
+    """Return the state of a job that has done nothing yet."""
+    return JobState(
+        job_id=job_id,
+        kind=spec.kind,
+        status="queued",
+        revision=0,
+        done=0,
+        total=0,
+        message="starting",
+        requested_by=spec.requested_by,
+        started_unix_ns=None,
+        waits_for=None,
+        files=(),
+    )
 
 
 class JobFolder:
@@ -48,7 +65,19 @@ class JobFolder:
         replace_file(self.path / "spec.json", dumps(to_wire(spec)))
 
     def read_state(self) -> JobState:
-        return from_wire(JobState, loads((self.path / "state.json").read_bytes()))
+        """Return the state as it was last written; one that a power cut destroyed begins again from the spec."""
+        try:
+            return from_wire(JobState, loads((self.path / "state.json").read_bytes()))
+        except WireError:
+            return first_state(self.job_id, self.read_spec())
+
+    def state_mark(self) -> Optional[Tuple[int, int]]:
+        """Return what differs whenever the state was written again, without reading it."""
+        try:
+            status = (self.path / "state.json").stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def write_state(self, state: JobState) -> JobState:
         """Write a state that is not final. It need not outlast a power cut: the job does not either."""

@@ -5,6 +5,7 @@ A job is a process of its own session. It goes on when the server ends, and any 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -20,14 +21,15 @@ from edgepress_agent import __version__, launch
 from edgepress_agent.durable import sha256_of
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
-from edgepress_agent.job_folder import FINAL, LOG, REPORT, JobFolder
+from edgepress_agent.job_folder import FINAL, LOG, REPORT, JobFolder, first_state
 from edgepress_agent.protocol.frames import CHUNK_BYTES
 from edgepress_agent.protocol.messages import PROTOCOL_VERSION, Failure, FileChunk, JobReport, JobSpec, JobState
 
 LONGEST_WAIT_S = 60.0
 TERMINATE_GRACE_S = 10.0  # a job writes its report within it
-POLL_S = 0.05
-_JOB_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
+POLL_S = 0.05  # one stat() each: the board may be measuring
+LIVENESS_S = 0.5  # how often a waiting server asks whether the job's process lives
+_JOB_ID = re.compile(r"[0-9]{8}T[0-9]{9}-[0-9a-f]{8}")
 
 
 class JobStore:
@@ -44,23 +46,11 @@ class JobStore:
         self._home.jobs.mkdir(parents=True, exist_ok=True)
         for debris in self._home.jobs.glob(".gone-*"):
             shutil.rmtree(debris, ignore_errors=True)
-        job_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+        job_id = _new_id(time.time_ns())
         new = JobFolder(self._home.jobs / f".new-{job_id}")
         new.path.mkdir()
         new.write_spec(spec)
-        state = JobState(
-            job_id=job_id,
-            kind=spec.kind,
-            status="queued",
-            revision=0,
-            done=0,
-            total=0,
-            message="starting",
-            requested_by=spec.requested_by,
-            started_unix_ns=None,
-            waits_for=None,
-            files=(),
-        )
+        state = first_state(job_id, spec)
         new.write_state(state)
         alive = new.lock_alive()
         try:
@@ -87,7 +77,11 @@ class JobStore:
         if not self._home.jobs.is_dir():
             return ()
         names = sorted(path.name for path in self._home.jobs.iterdir() if _JOB_ID.fullmatch(path.name))
-        return tuple(self.state(name) for name in names)
+        states = []
+        for name in names:
+            with contextlib.suppress(Fault, FileNotFoundError):  # somebody else acknowledged it just now
+                states.append(self.state(name))
+        return tuple(states)
 
     def state(self, job_id: str) -> JobState:
         """Return a job's state. A job whose process died without a word is brought to its end here."""
@@ -109,12 +103,17 @@ class JobStore:
 
         ``link_is_up(seconds)`` sleeps that long, or less when the other side went away, and says whether it is there.
         """
+        folder = self._folder(job_id)
         end = time.monotonic() + min(timeout_s, LONGEST_WAIT_S)
         while True:
+            mark = folder.state_mark()
             state = self.state(job_id)
-            left = end - time.monotonic()
-            if state.revision != seen or left <= 0 or not link_is_up(min(POLL_S, left)):
+            if state.revision != seen or time.monotonic() >= end:
                 return state
+            look_again = min(end, time.monotonic() + LIVENESS_S)
+            while folder.state_mark() == mark and time.monotonic() < look_again:
+                if not link_is_up(POLL_S):
+                    return state
 
     def chunk(self, job_id: str, name: str, offset: int, max_bytes: int) -> Tuple[FileChunk, bytes]:
         """Return a piece of one of a job's files, and what the whole of it is.
@@ -185,6 +184,12 @@ class JobStore:
 
     def _forget_ended_children(self) -> None:
         self._children = [child for child in self._children if child.poll() is None]
+
+
+def _new_id(unix_ns: int) -> str:
+    """Return an id that sorts by its time (UTC, to the millisecond)."""
+    seconds, rest = divmod(unix_ns, 10**9)
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}{rest // 10**6:03d}-{secrets.token_hex(4)}"
 
 
 def _lives(folder: JobFolder) -> bool:

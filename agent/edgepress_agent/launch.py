@@ -1,7 +1,8 @@
 """How this agent starts itself again: in a detached process, or in the Python of a runtime.
 
-The same few words work from a zipapp, an installed package and a source tree. ``sys.path`` of the new process does not
-keep the place where the agent lies: site-packages of the host must not shadow those of a runtime's venv.
+The same few words work from a zipapp, an installed package and a source tree. ``sys.path`` of the new process keeps
+neither the place where the agent lies (site-packages of the host must not shadow those of a runtime's venv) nor the
+current directory (where anything may be called numpy.py).
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Callable, List
 import edgepress_agent
 
 _START = (
-    "import sys, time; started = time.monotonic_ns(); sys.path[0] = sys.argv.pop(1); import edgepress_agent; "
-    "del sys.path[0]; from edgepress_agent.__main__ import main; sys.exit(main(sys.argv[1:], started))"
+    "import sys, time; started = time.monotonic_ns(); sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
+    "import edgepress_agent; del sys.path[0]; "
+    "from edgepress_agent.__main__ import main; sys.exit(main(sys.argv[1:], started))"
 )
 _PR_SET_PDEATHSIG = 1
 

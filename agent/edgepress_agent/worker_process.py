@@ -82,6 +82,8 @@ def _death(status: int, details: Dict[str, Any]) -> Fault:
     if status < 0:
         name = signal.Signals(-status).name
         message = f"the worker was killed by {name} ({details['phase']}) with model {details['model_sha256']}"
+        if name == "SIGKILL":
+            message += "; so kills the kernel when memory runs out"
         return Fault("worker-killed", message, signal=name, **details)
     return Fault("internal", f"the worker exited with status {status} and no answer; see job.log", **details)
 

@@ -202,6 +202,29 @@ def test_a_job_that_died_between_report_and_state_keeps_its_report(agent: AgentP
     assert agent.wait_until(job_id, "ended") == final
 
 
+def test_a_state_that_a_power_cut_destroyed_is_a_failed_job_and_hides_no_other(
+    agent: AgentProcess, home: Home, endless: JobSpec
+) -> None:
+    lost = agent.start(endless)
+    process = job_process(home, lost)
+    process.kill()
+    until(lambda: gone(process), "the job's process ends")
+    (home.jobs / lost / "state.json").write_bytes(b"\0" * 300)
+    agent.run(benchmark(configuration(agent.push_model("smoke.tflite"))))
+    states = [from_wire(JobState, state) for state in agent.call("jobs")["jobs"]]
+    assert [state.status for state in states] == ["failed", "ended"]
+    assert agent.report(lost).kind == "benchmark"
+
+
+def test_files_in_the_current_directory_are_not_imported(home: Home, lock_file: Path, tmp_path: Path) -> None:
+    for name in ("numpy.py", "psutil.py", "ai_edge_litert.py"):
+        (tmp_path / name).write_text("raise SystemExit('this is not a package')")
+    with AgentProcess(home.root, lock_file, cwd=tmp_path) as agent:
+        report = agent.run(benchmark(configuration(agent.push_model("smoke.tflite"))))
+    assert report.runs[0].failures == ()
+    assert len(report.runs[0].processes) == 2
+
+
 def test_two_hosts_share_a_board_one_after_the_other(tmp_path: Path, lock_file: Path) -> None:
     for user in ("ann", "bob"):
         (tmp_path / user / "home").mkdir(parents=True)

@@ -109,7 +109,7 @@ def test_a_request_of_the_wrong_form_is_answered_and_the_next_one_too(
 
 
 @pytest.mark.parametrize("verb", ["fetch", "wait", "cancel", "acknowledge"])
-@pytest.mark.parametrize("job_id", ["20200101T000000-00000000", "../../etc", "", "a\0b", "x" * 10_000])
+@pytest.mark.parametrize("job_id", ["20200101T000000000-00000000", "../../etc", "", "a\0b", "x" * 10_000])
 def test_no_job_is_found_under_a_name_that_is_none(agent: AgentProcess, verb: str, job_id: str) -> None:
     more = {
         "fetch": {"name": "report.json", "offset": 0, "max_bytes": 1},

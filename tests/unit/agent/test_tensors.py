@@ -22,10 +22,10 @@ def test_equal_arrays_have_equal_bytes_whatever_their_layout() -> None:
     assert encode_arrays([array.T.copy().T]) == encode_arrays([array])
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"x", b"\x93NUMPY", b"PK\3\4 an .npz", encode_arrays([np.zeros(5)]) + b"more", encode_arrays([np.zeros(5)])[:-1]],
-)
+ARRAY = encode_arrays([np.zeros(5)])
+
+
+@pytest.mark.parametrize("content", [b"x", b"\x93NUMPY", b"PK\3\4 an .npz", ARRAY + b"more", ARRAY[:-1]])
 def test_bytes_that_are_no_arrays_are_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"not a file of \.npy arrays: "):
         decode_arrays(content)
