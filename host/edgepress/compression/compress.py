@@ -198,7 +198,8 @@ def _compiled_like(original: Any, model: Any) -> Any:
     """Compile a model as the original was, so that a saved one can be trained and judged without more words."""
     if not original.compiled:
         return model
-    config = original.get_compile_config()
-    if config:
-        model.compile_from_config(config)
+    try:
+        model.compile_from_config(original.get_compile_config())
+    except (ValueError, TypeError):  # a lambda as loss, say: what no file can hold. The model is left uncompiled.
+        return copy_of(model)
     return model

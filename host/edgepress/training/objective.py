@@ -41,6 +41,7 @@ _METRIC_OF_KIND: dict[OutputKind, str] = {
     "binary logits": "binary_accuracy_logits",
     "values": "mse",
 }
+_VALUE_LOSSES = ("error", "mse", "mae", "mape", "msle", "huber", "logcosh", "cosine", "poisson")
 _DEFAULT_LEARNING_RATE = 1e-3
 
 
@@ -89,7 +90,7 @@ def objective_of(model: Any, dataset: Dataset, metric: str | None = None) -> Obj
         metric_named(metric)
     activations = [_last_activation(tensor) for tensor in model.outputs]
     targets = dataset.train.targets
-    compiled = model.get_compile_config() if model.compiled else {}
+    compiled = model.get_compile_config() if model.compiled and model.loss is not None else {}
     if compiled:
         losses = _per_output(model.loss, [tensor._keras_history.operation.name for tensor in model.outputs])
         kinds = tuple(_kind_by_loss(loss, activation) for loss, activation in zip(losses, activations, strict=True))
@@ -157,6 +158,11 @@ def _kind_by_loss(loss: Any, activation: str) -> OutputKind:
         return "binary logits" if _from_logits(loss) or activation == "linear" else "sigmoid"
     if "crossentropy" in name:
         return "logits" if _from_logits(loss) else "probabilities"
+    if not any(word in name for word in _VALUE_LOSSES):  # a loss of the user's own: the activation tells
+        if activation == "softmax":
+            return "probabilities"
+        if activation == "sigmoid":
+            return "sigmoid"
     return "values"
 
 

@@ -83,6 +83,14 @@ def test_the_result_is_compiled_as_the_original_and_survives_a_file(model, datas
     assert largest_difference(loaded, result.model) == 0
 
 
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_a_model_compiled_with_what_no_file_can_hold_comes_back_uncompiled(dataset):
+    model = made(residual_cnn)
+    model.compile(loss=lambda wanted, output: keras.ops.mean(output, axis=-1), metrics=["accuracy"])
+
+    assert not compressed(model, dataset).model.compiled
+
+
 def test_the_same_seed_gives_the_same_model_and_another_seed_another():
     flat = blobs(shape=(6,))
     small = compiled(made(dense_net))

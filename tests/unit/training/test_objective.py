@@ -84,6 +84,21 @@ def test_an_uncompiled_model_that_could_mean_anything_asks_for_a_metric(activati
         objective_of(net(activation), data(targets))
 
 
+def own_loss(wanted, output):
+    return keras.ops.mean(keras.ops.abs(wanted - output), axis=-1)
+
+
+def test_with_a_loss_of_the_user_s_own_the_activation_tells_what_outputs_are():
+    kinds = [objective_of(net(a, loss=own_loss), data(VALUES)).output_kinds[0] for a in ("softmax", "sigmoid", None)]
+
+    assert kinds == ["probabilities", "sigmoid", "values"]
+    assert objective_of(net("sigmoid", loss="mse"), data(VALUES)).output_kinds == ("values",)
+
+
+def test_a_model_compiled_without_a_loss_counts_as_uncompiled():
+    assert objective_of(net(metrics=["accuracy"]), data(LABELS)).as_dict()["loss"] == [CROSSENTROPY]
+
+
 def test_the_metric_asked_for_goes_before_the_compiled_one():
     model = net(loss=CROSSENTROPY, metrics=["accuracy"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,9 +104,16 @@ def _call(node: Node, chain: Sequence[NewLayer], tensors: dict[TensorRef, Any]) 
             outputs = layer(outputs)
     except (ValueError, TypeError) as error:
         raise CompressionError(
-            f"layer {node.name!r} ({type(node.operation).__name__}) does not fit its new inputs: {error}"
+            f"layer {node.name!r} ({type(node.operation).__name__}) does not fit its new inputs: {_cause(error)}"
         ) from error
     return outputs
+
+
+def _cause(error: Exception) -> str:
+    """The sentence in a Keras error that says what is wrong, without its colours and its list of arguments."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error))
+    sentences = [part.strip() for part in text.split("\n\n") if not part.startswith("Exception encountered")]
+    return (sentences or [text])[0]
 
 
 def _accepted(layer: Any, node: Node, kwargs: dict[str, Any]) -> dict[str, Any]:
