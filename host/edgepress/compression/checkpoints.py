@@ -1,7 +1,8 @@
 """A model after each step, on disk, so that work that was done is not done again.
 
-``<n>-<kind>.keras`` beside ``<n>-<kind>.json``, which says from what the model was made: a key over the model that came
-in, the data, the objective, the seed and all settings so far. Another key: the file is made anew.
+``<n>-<kind>-<key>.keras`` beside ``<n>-<kind>-<key>.json``. The key is a hash of all that the model was made from: the
+model that came in, the data, the objective, the seed and the settings of all steps so far. So recipes may share a
+folder, and those that begin alike share their first steps.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def model_fingerprint(model: Any) -> str:
 
 
 class Checkpoints:
-    """The checkpoints of one compression, in one folder (None: none are kept)."""
+    """The checkpoints in one folder (None: none are kept)."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -53,7 +54,7 @@ class Checkpoints:
         """Return the checkpoint of step ``number`` (from 1) if there is one with this key, whole."""
         if self._folder is None:
             return None
-        model_path, record_path = self._paths(self._folder, number, kind)
+        model_path, record_path = self._paths(self._folder, number, kind, key)
         try:
             record = json.loads(record_path.read_text(encoding="utf-8"))
             if record["key"] != key or record["model_sha256"] != model_sha256(model_path):
@@ -70,7 +71,7 @@ class Checkpoints:
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        model_path, record_path = self._paths(self._folder, number, kind)
+        model_path, record_path = self._paths(self._folder, number, kind, key)
         part = model_path.with_name(f".{model_path.stem}.{os.getpid()}.part.keras")
         checkpoint.model.save(part)
         record = {
@@ -85,5 +86,6 @@ class Checkpoints:
         part.replace(record_path)
 
     @staticmethod
-    def _paths(folder: Path, number: int, kind: str) -> tuple[Path, Path]:
-        return folder / f"{number}-{kind}.keras", folder / f"{number}-{kind}.json"
+    def _paths(folder: Path, number: int, kind: str, key: str) -> tuple[Path, Path]:
+        name = f"{number}-{kind}-{key[:16]}"
+        return folder / f"{name}.keras", folder / f"{name}.json"

@@ -76,8 +76,8 @@ def compress(
 
     Args:
         judge: asks the board, for steps that choose by measurement.
-        checkpoints: a folder for the model after each step; a second call with the same model, data, objective and
-            seed takes over the steps that have the same settings from there.
+        checkpoints: a folder for the model after each step; a call with the same model, data, objective and seed takes
+            over from there the first steps that have the same settings.
 
     Raises:
         ModelError: the model is no functional or Sequential model.
