@@ -52,12 +52,11 @@ def main(directory: Path, home: Home) -> int:
         begun = time.time_ns()
         folder.change_state(status="running", started_unix_ns=begun, waits_for=None, message="starting")
         KINDS[spec.kind](RunningJob(folder, spec, home, facts, findings))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         status = "ended"
     except BaseException as error:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late: the report is written now
         status, failure = _verdict(error)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     spec = folder.read_spec()
     folder.finish(
         JobReport(
