@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.conversion import inspect
-from edgepress.errors import LinkLostError, ModelError
+from edgepress.errors import ModelError, TransportError
 from edgepress.table.recording import MetricValue, Subject
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class PendingJobs:
     def waiting(self, job_id: str, measured: Sequence[Measured]) -> Iterator[None]:
         """Keep a job on file while this process waits for it.
 
-        A lost link, or the death of this process, leaves the file without its lock: the job was left behind. Any other
+        A lost connection, or the death of this process, leaves the file without its lock: the job was left behind. Any other
         end of the block settles the job.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ class PendingJobs:
             os.fsync(file.fileno())
             try:
                 yield
-            except LinkLostError:
+            except TransportError:
                 raise
             except BaseException:
                 path.unlink(missing_ok=True)

@@ -107,6 +107,19 @@ def test_ctrl_c_ends_workers_frees_the_board_and_keeps_earlier_rows(shell: Shell
     assert shell.json("table")["rows"] == before
 
 
+def test_without_tensorflow_everything_but_compressing_and_converting_works(shell: Shell, told: object) -> None:
+    bench = ("bench", "model.tflite", "--device", "local", "--data", "data.npz")
+    (row,) = shell.json(*bench, without=("tensorflow", "keras"))["rows"]
+    assert row["metric_value_board"] > 0.8
+    shell.run("inspect", "model.tflite", without=("tensorflow", "keras"))
+    refused = shell.run(
+        *("compress", "model.keras", "--data", "data.npz", "--recipe", "float16", "-o", "x"),
+        code=1,
+        without=("tensorflow", "keras"),
+    )
+    assert "pip install 'edgepress[compress]'" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ class Shell:
             "EDGEPRESS_DEVICES": str(folder / "devices.toml"),
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command; the caller waits for it."""
+    def start(self, *arguments: str, without: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start a command; the caller waits for it. ``without``: packages that it must not find installed."""
+        hidden = "".join(f"sys.modules[{package!r}] = None; " for package in without)
         return subprocess.Popen(
-            [sys.executable, "-m", "edgepress.cli.main", *arguments],
+            [sys.executable, "-c", f"import sys; {hidden}from edgepress.cli.main import main; main()", *arguments],
             cwd=self.folder,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -34,13 +36,13 @@ class Shell:
             text=True,
         )
 
-    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, code: int = 0, without: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, which must have this exit code."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, without=without)
         stdout, stderr = process.communicate(timeout=240)
         assert process.returncode == code, stdout + stderr
         return subprocess.CompletedProcess(arguments, code, stdout, stderr)
 
-    def json(self, *arguments: str, code: int = 0) -> Any:
+    def json(self, *arguments: str, code: int = 0, without: Sequence[str] = ()) -> Any:
         """Run a command with --json and return what it printed."""
-        return json.loads(self.run(*arguments, "--json", code=code).stdout)
+        return json.loads(self.run(*arguments, "--json", code=code, without=without).stdout)

@@ -1,0 +1,89 @@
+"""What is kept of a job while somebody waits for it, and after nobody does."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from edgepress.conversion import inspect
+from edgepress.errors import LinkLostError
+from edgepress.pending import Measured, PendingJobs
+from edgepress.table.recording import MetricValue, Subject
+
+MODELS = Path(__file__).parents[1] / "cases/models"
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Measured:
+    source = sorted(MODELS.glob("*.tflite"))[0]
+    model = inspect(Path(shutil.copy(source, tmp_path / "model.tflite")))
+    return Measured(model, Subject("digits.keras", recipe="int8", host_metric=MetricValue(0.9, 0.8, 0.95)))
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> PendingJobs:
+    return PendingJobs(tmp_path / "pending")
+
+
+@pytest.fixture
+def left(jobs: PendingJobs, measured: Measured) -> Iterator[PendingJobs]:
+    with pytest.raises(LinkLostError), jobs.waiting("job-1", [measured]):
+        raise LinkLostError("cut")
+    return jobs
+
+
+def test_a_job_whose_link_was_lost_is_left_behind_with_all_that_was_known_of_it(
+    left: PendingJobs, measured: Measured
+) -> None:
+    with left.left_behind("job-1") as found:
+        assert found == (measured,)
+
+
+def test_a_job_is_taken_home_once(left: PendingJobs) -> None:
+    with left.left_behind("job-1") as found:
+        assert found
+    with left.left_behind("job-1") as again:
+        assert again is None
+
+
+def test_a_job_that_could_not_be_taken_home_stays_left_behind(left: PendingJobs) -> None:
+    with pytest.raises(LinkLostError), left.left_behind("job-1"):
+        raise LinkLostError("cut again")
+    with left.left_behind("job-1") as found:
+        assert found
+
+
+def test_a_job_that_somebody_waits_for_is_not_taken_from_them(jobs: PendingJobs, measured: Measured) -> None:
+    with jobs.waiting("job-1", [measured]), jobs.left_behind("job-1") as found:
+        assert found is None
+
+
+@pytest.mark.parametrize("end", [None, KeyboardInterrupt, ValueError])
+def test_any_other_end_settles_the_job(jobs: PendingJobs, measured: Measured, end: type[BaseException] | None) -> None:
+    if end is None:
+        with jobs.waiting("job-1", [measured]):
+            pass
+    else:
+        with pytest.raises(end), jobs.waiting("job-1", [measured]):
+            raise end
+    assert list(jobs.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed", "no-json"])
+def test_a_job_whose_files_are_not_what_they_were_stays_on_the_device(
+    left: PendingJobs, measured: Measured, damage: str
+) -> None:
+    if damage == "gone":
+        measured.model.path.unlink()
+    elif damage == "changed":
+        other = sorted(MODELS.glob("*.tflite"))[1]
+        shutil.copy(other, measured.model.path)
+    else:
+        (left.folder / "job-1.json").write_text("{")
+    with left.left_behind("job-1") as found:
+        assert found is None
+
+
+def test_a_job_of_somebody_else_is_not_known(jobs: PendingJobs) -> None:
+    with jobs.left_behind("job-9") as found:
+        assert found is None
