@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mmap
 import sys
 
 from edgepress_agent.memory import parse_status, proportional_bytes, read_status, reset_peak
@@ -32,15 +33,22 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
     assert all(size >= 0 for size in parse_status(text).values())
 
 
+def touched(size: int) -> mmap.mmap:
+    """Memory fresh from the kernel, every page of it written: malloc may hand out pages that the process has already."""
+    memory = mmap.mmap(-1, size)
+    for offset in range(0, size, mmap.PAGESIZE):
+        memory[offset] = 1
+    return memory
+
+
 def test_the_peak_can_be_reset_and_then_sees_what_is_allocated_next() -> None:
-    big = bytearray(b"\1") * (64 << 20)
-    del big
+    touched(64 << 20).close()
     assert reset_peak()
     before = read_status()
     assert before["VmHWM"] < before["VmRSS"] + (8 << 20)
-    big = bytearray(b"\1") * (32 << 20)
+    memory = touched(32 << 20)
     grown = read_status()["VmHWM"] - before["VmHWM"]
-    del big
+    memory.close()
     assert 28 << 20 < grown < 40 << 20
 
 
