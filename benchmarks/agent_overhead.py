@@ -26,6 +26,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platformdirs import user_cache_path
+
 from edgepress.benchmarking import session
 from edgepress.benchmarking.statistics import paired_ratio
 from edgepress.conversion import convert_model, inspect
@@ -35,7 +37,6 @@ from edgepress.table.units import format_duration
 from edgepress_agent.protocol.messages import BenchmarkPlan
 from edgepress_converters.options import ConversionOptions, Format
 from edgepress_converters.pool import WorkerPool
-from platformdirs import user_cache_path
 
 if TYPE_CHECKING:
     from edgepress.devices.device import Device

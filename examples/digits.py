@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from edgepress.models import import_keras
 from edgepress.training.seeds import seeded
 

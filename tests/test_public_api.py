@@ -4,8 +4,9 @@ import importlib.metadata
 import subprocess
 import sys
 
-import edgepress
 import pytest
+
+import edgepress
 from edgepress.cli.main import COMMANDS, cli
 
 

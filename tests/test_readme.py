@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from edgepress.cli.main import cli
 
 ROOT = Path(__file__).parents[1]

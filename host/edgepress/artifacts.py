@@ -19,22 +19,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepress_agent.protocol.tensors import decode_arrays, encode_arrays
-
 from edgepress.compression.recipe import identity_of
 from edgepress.conversion import convert_model, inspect
 from edgepress.table.result import content_hash
 from edgepress.verification.goldens import Goldens
+from edgepress_agent.protocol.tensors import decode_arrays, encode_arrays
 
 if TYPE_CHECKING:
     import keras
-    from edgepress_converters.model import TFLiteModel
-    from edgepress_converters.pool import WorkerPool
 
     from edgepress.compression.recipe import Recipe
     from edgepress.compression.steps import Judge
     from edgepress.data import Dataset
     from edgepress.progress import Progress
+    from edgepress_converters.model import TFLiteModel
+    from edgepress_converters.pool import WorkerPool
 
 GOLDENS = 16  # inputs, drawn from the validation split: the held-out split stays closed
 FILES = ("model.keras", "model.tflite", "goldens.npys", "report.json")

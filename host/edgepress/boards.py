@@ -18,12 +18,11 @@ from edgepress.pending import PendingJobs
 from edgepress.table.store import ResultStore
 
 if TYPE_CHECKING:
-    from edgepress_agent.protocol.messages import BenchmarkPlan, RunReport
-    from edgepress_converters.model import TFLiteModel
-
     from edgepress.compression.steps import Judge
     from edgepress.progress import Progress
     from edgepress.table.result import Result
+    from edgepress_agent.protocol.messages import BenchmarkPlan, RunReport
+    from edgepress_converters.model import TFLiteModel
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,6 @@ from edgepress.verification.output_check import check_outputs
 from edgepress.verification.reference import to_real
 
 if TYPE_CHECKING:
-    from edgepress_agent.protocol.messages import BenchmarkPlan, JobReport, Runtime
-    from edgepress_converters.model import TFLiteModel
     from numpy.typing import NDArray
 
     from edgepress.data import Split
@@ -32,6 +30,8 @@ if TYPE_CHECKING:
     from edgepress.table.store import ResultStore
     from edgepress.training.metrics import Metric
     from edgepress.verification.goldens import Goldens
+    from edgepress_agent.protocol.messages import BenchmarkPlan, JobReport, Runtime
+    from edgepress_converters.model import TFLiteModel
 
     Array = NDArray[Any]
 

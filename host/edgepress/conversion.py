@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from edgepress_converters import errors as converter_errors
 from numpy.typing import NDArray
 
 from edgepress.errors import (
@@ -21,9 +20,11 @@ from edgepress.errors import (
     UnexpectedFloatError,
     WorkerDied,
 )
+from edgepress_converters import errors as converter_errors
 
 if TYPE_CHECKING:
     import keras
+
     from edgepress_converters.model import TFLiteModel
     from edgepress_converters.options import ConversionOptions
     from edgepress_converters.pool import WorkerPool

@@ -18,8 +18,9 @@ from edgepress.errors import DataError
 from edgepress.verification.reference import to_real
 
 if TYPE_CHECKING:
-    from edgepress_converters.model import TensorSpec
     from numpy.typing import NDArray
+
+    from edgepress_converters.model import TensorSpec
 
     Array = NDArray[Any]
 

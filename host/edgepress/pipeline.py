@@ -8,9 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepress_converters.options import CALIBRATED_FORMATS, ConversionOptions
-from edgepress_converters.pool import WorkerPool
-
 from edgepress import boards, confirmation
 from edgepress.artifacts import Artifact, Source, make_artifact
 from edgepress.benchmarking.plans import PLANS
@@ -26,13 +23,14 @@ from edgepress.training.metrics import metric_named
 from edgepress.verification.goldens import goldens_of_file
 from edgepress.verification.output_check import OutputCheckLevel, check_outputs
 from edgepress.verification.reference import run_file, to_real
+from edgepress_converters.options import CALIBRATED_FORMATS, ConversionOptions
+from edgepress_converters.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from edgepress_agent.protocol.messages import ReleaseState, Runtime
-    from edgepress_converters.model import TFLiteModel
-
     from edgepress.compression.steps import Judge
     from edgepress.data import Dataset
+    from edgepress_agent.protocol.messages import ReleaseState, Runtime
+    from edgepress_converters.model import TFLiteModel
 
 BOARD_SAMPLES = 500  # of the test split, at most: what a Pi Zero answers in seconds; the interval says how sure it is
 

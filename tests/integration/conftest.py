@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.provisioning import provision
 from edgepress_agent.protocol.messages import Runtime

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import edgepress_agent
 import pytest
+
+import edgepress_agent
 
 ROOT = Path(__file__).parents[2]
 

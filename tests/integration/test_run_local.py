@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from support.shell import Shell
 
 ROOT = Path(__file__).parents[2]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from edgepress_agent.protocol.messages import Runtime
 from support.reach_proxy import LinkProxy
 from support.shell import Shell

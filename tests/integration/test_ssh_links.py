@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from edgepress.devices.agent_archive import agent_archive
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.reach import accept, connect, fetch_host_key

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from edgepress.benchmarking.session import evaluate
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory

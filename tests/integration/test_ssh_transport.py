@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.reach import connect
 from edgepress.errors import LinkLostError, TransportError

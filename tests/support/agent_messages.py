@@ -6,9 +6,10 @@ import dataclasses
 import functools
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from hypothesis import strategies as st
+
 from edgepress_agent.protocol import messages
 from edgepress_agent.protocol.codec import to_wire
-from hypothesis import strategies as st
 
 MESSAGES: tuple[type, ...] = tuple(
     value

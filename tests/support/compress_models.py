@@ -6,6 +6,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from edgepress.compression.graph.reader import read
 from edgepress.compression.steps import StepContext
 from edgepress.data import Dataset
@@ -13,8 +16,6 @@ from edgepress.training.evaluate import predict
 from edgepress.training.objective import Objective, objective_of
 from edgepress.training.seeds import seeded
 from edgepress_converters.options import ConversionOptions
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 layers = keras.layers
 

@@ -10,8 +10,9 @@ import numpy as np
 def write_small_job(folder: Path) -> tuple[Path, Path]:
     """Train a tiny CNN on scikit-learn's digits (8x8) for a few epochs; return the .keras and the .npz file."""
     import keras
-    from edgepress.models import load_model  # noqa: F401 -- quiets TensorFlow before keras is imported
     from sklearn.datasets import load_digits
+
+    from edgepress.models import load_model  # noqa: F401 -- quiets TensorFlow before keras is imported
 
     pictures, labels = load_digits(return_X_y=True)
     x = (pictures.reshape(-1, 8, 8, 1) / 16.0).astype(np.float32)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+
 from edgepress import errors
 from edgepress.conversion import convert_model, inspect, translated
 from edgepress_converters import errors as converter_errors

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from edgepress.errors import DataError
 from edgepress.inference import Answer, read_input
 from edgepress_converters.model import TensorSpec
-from PIL import Image
 
 
 def tensor(*shape: int) -> TensorSpec:

@@ -8,6 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+
 from edgepress.errors import MissingPackageError, ModelError
 from edgepress.models import import_keras, load_model, model_sha256
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from edgepress.conversion import inspect
 from edgepress.errors import LinkLostError
 from edgepress.pending import Measured, PendingJobs

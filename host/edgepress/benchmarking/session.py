@@ -16,9 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from edgepress_agent.protocol.messages import BenchmarkPlan, Configuration, JobReport, JobSpec, Runtime
-from edgepress_agent.protocol.tensors import decode_arrays
-
 from edgepress.errors import (
     DeviceError,
     JobError,
@@ -27,15 +24,17 @@ from edgepress.errors import (
     ProtocolError,
 )
 from edgepress.progress import Progress, Silent
+from edgepress_agent.protocol.messages import BenchmarkPlan, Configuration, JobReport, JobSpec, Runtime
+from edgepress_agent.protocol.tensors import decode_arrays
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from edgepress_agent.protocol.messages import EvaluateReport, Failure, JobState, RunReport
-    from edgepress_converters.model import TFLiteModel
     from numpy.typing import NDArray
 
     from edgepress.devices.device import Device
+    from edgepress_agent.protocol.messages import EvaluateReport, Failure, JobState, RunReport
+    from edgepress_converters.model import TFLiteModel
 
     Array = NDArray[Any]
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from edgepress_agent.protocol.messages import MeasurementWarning
-
 from edgepress.benchmarking.statistics import LatencySummary, summarize
+from edgepress_agent.protocol.messages import MeasurementWarning
 
 if TYPE_CHECKING:
     from edgepress_agent.protocol.messages import BoardState, RunReport

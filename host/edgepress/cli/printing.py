@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from edgepress_agent.protocol.messages import DeviceFacts
-    from edgepress_converters.model import TensorSpec, TFLiteModel
-
     from edgepress.artifacts import Artifact
     from edgepress.boards import Outcome
     from edgepress.inference import Answer
     from edgepress.table.result import Result
+    from edgepress_agent.protocol.messages import DeviceFacts
+    from edgepress_converters.model import TensorSpec, TFLiteModel
 
 WIDTH_WITHOUT_TERMINAL = 120
 

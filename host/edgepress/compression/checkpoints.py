@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from edgepress_converters.options import ConversionOptions
 
 from edgepress.compression.report import entry_from_dict
 from edgepress.compression.steps import StepEntry
 from edgepress.data.fingerprint import sha256_of_arrays
 from edgepress.models import model_sha256
+from edgepress_converters.options import ConversionOptions
 
 
 @dataclass(frozen=True)

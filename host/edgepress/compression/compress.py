@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress_converters.options import ConversionOptions
-
 from edgepress.compression.checkpoints import Checkpoint, Checkpoints, key_of, model_fingerprint
 from edgepress.compression.distillation.response import distill_response
 from edgepress.compression.factorization.svd import factorize_dense
@@ -26,6 +24,7 @@ from edgepress.training.cost import Cost, cost_of
 from edgepress.training.evaluate import metric_of
 from edgepress.training.metrics import metric_named
 from edgepress.training.objective import Objective
+from edgepress_converters.options import ConversionOptions
 
 # (kind, its word) -> the step; the word is ``structure``, ``method`` or ``signal``.
 STEPS: dict[tuple[str, str], Step] = {

@@ -12,12 +12,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from edgepress_converters.options import ConversionOptions
-from edgepress_converters.options import Format as ConversionFormat
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgepress.errors import NotBuiltYetError, RecipeError
 from edgepress.models import model_sha256
+from edgepress_converters.options import ConversionOptions
+from edgepress_converters.options import Format as ConversionFormat
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Epochs = Annotated[int, Field(ge=0)]

@@ -15,12 +15,12 @@ from edgepress.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import keras
-    from edgepress_agent.protocol.messages import RunReport
-    from edgepress_converters.model import TFLiteModel
-    from edgepress_converters.options import ConversionOptions
 
     from edgepress.data import TrainingData
     from edgepress.training.objective import Objective
+    from edgepress_agent.protocol.messages import RunReport
+    from edgepress_converters.model import TFLiteModel
+    from edgepress_converters.options import ConversionOptions
 
 Judge = Callable[["TFLiteModel"], "RunReport"]
 """Asks the board: converts nothing, measures one file. None where there is no device."""

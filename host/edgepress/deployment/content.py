@@ -6,15 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgepress.progress import Progress, Silent
 from edgepress_agent.protocol.tensors import encode_arrays
 
-from edgepress.progress import Progress, Silent
-
 if TYPE_CHECKING:
-    from edgepress_converters.model import TFLiteModel
     from numpy.typing import NDArray
 
     from edgepress.devices.device import Device
+    from edgepress_converters.model import TFLiteModel
 
 
 def push_model(device: Device, model: TFLiteModel, progress: Progress | None = None) -> None:

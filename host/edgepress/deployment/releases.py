@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from edgepress_agent.protocol.messages import ReleaseSpec, ReleaseState, Runtime
-
 from edgepress.benchmarking.session import evaluate
 from edgepress.deployment.content import push_model
 from edgepress.errors import AgentError, DeploymentError
 from edgepress.progress import Progress, Silent
+from edgepress_agent.protocol.messages import ReleaseSpec, ReleaseState, Runtime
 
 if TYPE_CHECKING:
-    from edgepress_converters.model import TFLiteModel
     from numpy.typing import NDArray
 
     from edgepress.devices.device import Device
+    from edgepress_converters.model import TFLiteModel
 
     Arrays = tuple[NDArray[Any], ...]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import secrets
 
-from edgepress_agent.protocol.messages import Hello
-
 from edgepress.devices.agent_archive import agent_archive
 from edgepress.devices.inventory import DeviceConfig
 from edgepress.devices.reach import agent_command, agent_home
 from edgepress.errors import LinkLostError, ProvisioningError
 from edgepress.transport.agent_client import AgentClient
 from edgepress.transport.base import Completed, Transport, describe_end, printable
+from edgepress_agent.protocol.messages import Hello
 
 ADOPT_TIMEOUT_S = 120.0
 

@@ -6,8 +6,6 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-from edgepress_agent.protocol.messages import DeviceFacts, LockState, Runtime
-
 from edgepress.devices.adoption import start_agent
 from edgepress.devices.inventory import DeviceConfig, Inventory
 from edgepress.devices.profiles import DeviceProfile, load_profile
@@ -15,6 +13,7 @@ from edgepress.devices.reach import connect
 from edgepress.devices.runtimes import choose_runtime
 from edgepress.errors import ProvisioningError
 from edgepress.transport.base import Transport
+from edgepress_agent.protocol.messages import DeviceFacts, LockState, Runtime
 
 
 class Device:

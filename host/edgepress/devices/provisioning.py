@@ -5,14 +5,13 @@ from __future__ import annotations
 import getpass
 import socket
 
-from edgepress_agent.protocol.messages import InstallSpec, JobSpec, Runtime
-
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.runtimes import choose_runtime, resolve_runtime
 from edgepress.errors import DiskFullError, ProvisioningError
 from edgepress.progress import Progress, Silent
 from edgepress.transport.agent_errors import agent_error
+from edgepress_agent.protocol.messages import InstallSpec, JobSpec, Runtime
 
 INSTALL_DEADLINE_S = 1800.0  # the slowest boards compile, from the slowest cards
 

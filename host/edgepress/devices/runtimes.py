@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgepress_agent.protocol.messages import DeviceFacts, InstallSpec, Runtime
-
 from edgepress.errors import ProvisioningError
+from edgepress_agent.protocol.messages import DeviceFacts, InstallSpec, Runtime
 
 
 @dataclass(frozen=True)

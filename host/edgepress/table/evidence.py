@@ -9,11 +9,10 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
-from edgepress_agent.protocol.messages import BenchmarkPlan, BoardState, DeviceFacts, RunReport
-
 from edgepress.errors import TableError
 from edgepress.table.result import Evidence
+from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
+from edgepress_agent.protocol.messages import BenchmarkPlan, BoardState, DeviceFacts, RunReport
 
 # SCHEMA history. A change to the document needs a line, and a reader for the versions before it:
 #   1  first version

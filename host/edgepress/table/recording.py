@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from edgepress_agent.protocol.codec import to_wire
-
 from edgepress.benchmarking.statistics import summarize
 from edgepress.benchmarking.verdict import judge_run
 from edgepress.errors import TableError
 from edgepress.table.result import Evidence, Result, content_hash
+from edgepress_agent.protocol.codec import to_wire
 
 if TYPE_CHECKING:
     from edgepress_agent.protocol.messages import JobReport, RunReport

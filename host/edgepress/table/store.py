@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
-from edgepress_agent.protocol.messages import MeasurementWarning
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -21,6 +20,7 @@ from edgepress.errors import MissingPackageError, TableError
 from edgepress.table.evidence import decode_evidence, encode_evidence
 from edgepress.table.result import COLUMNS, Evidence, Result
 from edgepress.table.schema import REVISION, VERSION_TABLE, evidence, results
+from edgepress_agent.protocol.messages import MeasurementWarning
 
 DATABASE_VARIABLE = "EDGEPRESS_DB"
 FILE_NAME = "edgepress.db"

@@ -13,6 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
+from edgepress.errors import AgentError, LinkLostError, ProtocolError
+from edgepress.progress import Task
+from edgepress.transport.agent_errors import agent_error
+from edgepress.transport.base import Channel, printable
 from edgepress_agent.protocol.codec import WireError, loads, to_wire
 from edgepress_agent.protocol.frames import CHUNK_BYTES, Frame, StreamEnded, encode_frame, read_frame
 from edgepress_agent.protocol.messages import (
@@ -30,12 +36,6 @@ from edgepress_agent.protocol.messages import (
     ReleaseSpec,
     ReleaseState,
 )
-from pydantic import TypeAdapter, ValidationError
-
-from edgepress.errors import AgentError, LinkLostError, ProtocolError
-from edgepress.progress import Task
-from edgepress.transport.agent_errors import agent_error
-from edgepress.transport.base import Channel, printable
 
 ANSWER_TIMEOUT_S = 60.0  # beside what a request itself may wait
 COMMIT_TIMEOUT_S = 300.0  # a slow card hashes and syncs some MB a second

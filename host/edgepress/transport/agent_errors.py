@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from edgepress_agent.protocol.messages import Failure
-
 from edgepress.errors import (
     AgentError,
     DiskFullError,
@@ -12,6 +10,7 @@ from edgepress.errors import (
     ModelRejectedError,
     ProtocolError,
 )
+from edgepress_agent.protocol.messages import Failure
 
 _MESSAGE_LIMIT = 2000  # characters of a board's own words in an error
 

@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgepress.errors import LinkLostError
+from edgepress.transport.base import Channel, Completed, Transport
 from edgepress_agent.protocol.codec import to_wire
 from edgepress_agent.protocol.frames import StreamEnded, encode_frame, read_frame
 from edgepress_agent.protocol.messages import Failure
-
-from edgepress.errors import LinkLostError
-from edgepress.transport.base import Channel, Completed, Transport
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from edgepress.verification.reference import run_file
 
 if TYPE_CHECKING:
     import keras
+
     from edgepress_converters.model import TensorSpec, TFLiteModel
     from edgepress_converters.pool import WorkerPool
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from edgepress.verification.reference import to_real
 
 if TYPE_CHECKING:
-    from edgepress_converters.model import TensorSpec, TFLiteModel
-
     from edgepress.verification.goldens import Goldens
+    from edgepress_converters.model import TensorSpec, TFLiteModel
 
 Array = NDArray[Any]
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from edgepress_agent.protocol.tensors import dequantize, quantize
 from numpy.typing import NDArray
 
 from edgepress.conversion import translated
 from edgepress.errors import DataError, ModelError
+from edgepress_agent.protocol.tensors import dequantize, quantize
 
 if TYPE_CHECKING:
     from edgepress_converters.model import TFLiteModel

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from edgepress_agent.home import Home
 from support.agent_process import AgentProcess
 

@@ -9,8 +9,9 @@ import zipapp
 from pathlib import Path
 from typing import Any
 
-import edgepress_agent
 import pytest
+
+import edgepress_agent
 from edgepress_agent.home import Home
 from support.agent_process import AgentProcess, benchmark, configuration
 

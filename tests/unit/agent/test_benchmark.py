@@ -5,11 +5,12 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from edgepress_agent.benchmark import interleaved
 from edgepress_agent.protocol.messages import JobReport
 from edgepress_agent.protocol.tensors import encode_arrays
-from hypothesis import given
-from hypothesis import strategies as st
 from support.agent_process import MODELS, QUICK, AgentProcess, benchmark, configuration
 
 

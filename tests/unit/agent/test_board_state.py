@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgepress_agent.board_state import parse_meminfo, parse_throttled, read_board_state
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgepress_agent.board_state import parse_meminfo, parse_throttled, read_board_state
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

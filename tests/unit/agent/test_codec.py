@@ -4,11 +4,12 @@ import functools
 from typing import Any
 
 import pytest
-from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
-from edgepress_agent.protocol.messages import BlobState, Configuration, JobSpec, LockState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
+
+from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
+from edgepress_agent.protocol.messages import BlobState, Configuration, JobSpec, LockState
 from support.agent_messages import MESSAGES, instances, nearly
 
 adapter = functools.cache(TypeAdapter)

@@ -5,13 +5,14 @@ import resource
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from edgepress_agent.content import ContentStore
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.codec import from_wire
 from edgepress_agent.protocol.messages import BlobState
-from hypothesis import given
-from hypothesis import strategies as st
 from support.agent_process import MODELS, AgentProcess, Refused
 
 CONTENT = bytes(range(256)) * 8

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+
 from edgepress_agent.protocol.messages import JobReport
 from edgepress_agent.protocol.tensors import decode_arrays, encode_arrays, quantize
 from support.agent_process import MODELS, AgentProcess, evaluate

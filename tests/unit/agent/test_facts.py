@@ -5,10 +5,11 @@ import platform
 import sys
 from pathlib import Path
 
-from edgepress_agent.facts import parse_cpuinfo, parse_os_release, parse_strings, read_facts
-from edgepress_agent.home import Home
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgepress_agent.facts import parse_cpuinfo, parse_os_release, parse_strings, read_facts
+from edgepress_agent.home import Home
 
 PI4_CPUINFO = """processor\t: 0
 BogoMIPS\t: 108.00

@@ -5,6 +5,9 @@ import json
 import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from edgepress_agent.protocol.codec import WireError
 from edgepress_agent.protocol.frames import (
     MAX_HEADER_BYTES,
@@ -14,8 +17,6 @@ from edgepress_agent.protocol.frames import (
     read_frame,
     write_frame,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 json_values = st.recursive(
     st.none()

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from edgepress_agent.identity import emulated, physical_id
 
 SERIAL = "10000000abcdef01"

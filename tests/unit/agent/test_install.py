@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.codec import dumps, to_wire
 from edgepress_agent.protocol.messages import InstallSpec, JobReport, JobSpec, Runtime

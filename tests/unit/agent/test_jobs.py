@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.codec import dumps, from_wire, loads, to_wire
 from edgepress_agent.protocol.messages import InstallSpec, JobSpec, JobState, LockState

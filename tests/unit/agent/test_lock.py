@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from edgepress_agent.lock import BoardLock, lock_path, read_lock
 from edgepress_agent.protocol.messages import LockState
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import mmap
 import sys
 
-from edgepress_agent.memory import parse_status, proportional_bytes, read_status, reset_peak
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgepress_agent.memory import parse_status, proportional_bytes, read_status, reset_peak
 
 STATUS = """Name:\tpython3
 Umask:\t0022
@@ -34,7 +35,7 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
 
 
 def touched(size: int) -> mmap.mmap:
-    """Memory fresh from the kernel, every page of it written: malloc may hand out pages that the process has already."""
+    """Memory fresh from the kernel, every page written: malloc may hand out pages that the process has already."""
     memory = mmap.mmap(-1, size)
     for offset in range(0, size, mmap.PAGESIZE):
         memory[offset] = 1

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import edgepress_agent
 import pytest
-from edgepress_agent.home import Home
-from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+import edgepress_agent
+from edgepress_agent.home import Home
+from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
 from support.agent_messages import MESSAGES, nearly
 from support.agent_process import AgentProcess, benchmark, configuration
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from edgepress_agent.content import ContentStore
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home

@@ -5,6 +5,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.codec import dumps, to_wire

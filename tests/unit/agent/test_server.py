@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from edgepress_agent import __version__
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.codec import from_wire

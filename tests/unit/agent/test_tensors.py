@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgepress_agent.protocol.tensors import decode_arrays, dequantize, encode_arrays, quantize
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
+
+from edgepress_agent.protocol.tensors import decode_arrays, dequantize, encode_arrays, quantize
 
 dtypes = st.sampled_from(["<f4", "<f8", "|i1", "|u1", "<i2", "<i4", "<i8", "|b1"]).map(np.dtype)
 arrays = dtypes.flatmap(lambda dtype: st_np.arrays(dtype, st_np.array_shapes(min_dims=0, min_side=0, max_side=4)))

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from edgepress_agent.timing import sample_storage, timed_runs, warm_up
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from edgepress_agent.timing import sample_storage, timed_runs, warm_up
 from support.agent_process import QUICK
 
 PLAN = replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from edgepress.benchmarking.plans import PLANS
 from edgepress.benchmarking.statistics import MIN_SAMPLES
 

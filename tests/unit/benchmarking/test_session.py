@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+
 from edgepress.benchmarking import session
 from edgepress.benchmarking.plans import PLANS
 from edgepress.errors import DeviceError, JobError, LinkLostError, ModelKilledWorkerError, ProtocolError

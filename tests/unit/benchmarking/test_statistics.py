@@ -6,9 +6,10 @@ from math import comb
 
 import numpy as np
 import pytest
-from edgepress.benchmarking.statistics import MIN_SAMPLES, paired_ratio, percentile, summarize
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgepress.benchmarking.statistics import MIN_SAMPLES, paired_ratio, percentile, summarize
 from support.table_rows import run_report
 
 latencies = st.lists(st.lists(st.integers(1, 10**10), min_size=1, max_size=40), min_size=1, max_size=6)

@@ -4,6 +4,7 @@ import json
 import keras
 import numpy as np
 import pytest
+
 from edgepress.compression import compress as module
 from edgepress.compression.compress import compress
 from edgepress.compression.recipe import DistillStep, FactorizeStep, PruneStep, Rank, Recipe, Width

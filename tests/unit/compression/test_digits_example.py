@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from edgepress.compression.graph.reader import read
 from edgepress.compression.pruning.chains import find_chains
 from edgepress.training.cost import cost_of

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+
 from edgepress.compression.distillation.response import _loss, _teacher_signal, distill_response
 from edgepress.compression.distillation.students import scaled_width
 from edgepress.compression.graph.reader import read

@@ -1,13 +1,14 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.pruning.chains import find_chains
 from edgepress.compression.pruning.filters import kept_count, prune_filters, remove_filters
 from edgepress.compression.recipe import PruneStep
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.compress_models import (
     blobs,
     compiled,

@@ -1,5 +1,6 @@
 import keras
 import pytest
+
 from edgepress.compression.graph.reader import TensorRef, read
 from edgepress.errors import ModelError
 

@@ -1,10 +1,11 @@
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import NewLayer, copy_of, rebuild, reconfigured
 from edgepress.errors import CompressionError
-from hypothesis import given, settings
 from support.compress_models import largest_difference, made, models, randomised, residual_cnn
 
 layers = keras.layers

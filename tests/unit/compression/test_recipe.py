@@ -3,11 +3,12 @@ import subprocess
 import sys
 
 import pytest
-from edgepress.compression.recipe import Recipe, _explain, load_recipe, parse_recipe, recipe_id, shipped_recipes
-from edgepress.errors import NotBuiltYetError, RecipeError
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
+from edgepress.compression.recipe import Recipe, _explain, load_recipe, parse_recipe, recipe_id, shipped_recipes
+from edgepress.errors import NotBuiltYetError, RecipeError
 
 
 def parsed(text: str):

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+
 from edgepress.compression.factorization.svd import factorize_dense, factors, rank_for
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import rebuild

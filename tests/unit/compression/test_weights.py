@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from edgepress.compression.pruning.weights import magnitude_masks, prune_weights
-from edgepress.compression.recipe import PruneStep
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
+from edgepress.compression.pruning.weights import magnitude_masks, prune_weights
+from edgepress.compression.recipe import PruneStep
 from support.compress_models import blobs, compiled, context_for, made, residual_cnn
 
 KERNELS = {"small": np.array([[0.1, -0.2], [0.3, 0.4]], np.float32), "large": np.array([[1.0, -2.0]], np.float32)}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from edgepress_converters.export import export_saved_model
 from edgepress_converters.model import TFLiteModel
 from edgepress_converters.options import FORMATS, ConversionOptions

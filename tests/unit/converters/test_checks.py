@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from edgepress_converters.checks import calibration_samples, refuse_unexpected_float
 from edgepress_converters.errors import CalibrationError, UnexpectedFloatError
 from edgepress_converters.model import TensorSpec, TFLiteModel
 from edgepress_converters.options import ConversionOptions
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @given(total=st.integers(1, 400), wanted=st.integers(1, 400))

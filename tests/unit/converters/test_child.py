@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from edgepress_converters.child import Child, ChildDied
 from support.worker_processes import ending, host
 

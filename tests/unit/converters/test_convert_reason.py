@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from edgepress_converters.worker.convert import MAX_REASON_CHARACTERS, reason
 
 NO_KERNEL = """Could not translate MLIR to FlatBuffer.<unknown>:0: error: loc(callsite(fused["AsString:", \

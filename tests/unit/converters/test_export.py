@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+
 from edgepress_converters.errors import UnsupportedModelError
 from edgepress_converters.export import export_saved_model
 from edgepress_converters.options import ConversionOptions

@@ -10,11 +10,12 @@ import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from edgepress_converters.errors import NotTFLiteError
 from edgepress_converters.flatbuffer import read_model
 from edgepress_converters.model import TFLiteModel
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support import models_small
 
 same_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=2000)

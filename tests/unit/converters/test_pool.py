@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgepress_converters.errors import (
     CalibrationError,
     ConversionRefusedError,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from edgepress_converters import runtimes
 from edgepress_converters.flatbuffer import read_model
 from edgepress_converters.model import OperatorUse, TFLiteModel

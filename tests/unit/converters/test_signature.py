@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from edgepress_converters.signature import input_name, model_order, output_name
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgepress_converters.signature import input_name, model_order, output_name
 
 
 @given(st.permutations(range(14)), st.sampled_from([input_name, output_name]))

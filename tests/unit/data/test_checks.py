@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+
 from edgepress.data import Dataset, HeldOut, Split
 from edgepress.data.checks import check_fits
 from edgepress.errors import DataError

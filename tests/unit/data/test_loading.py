@@ -3,6 +3,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+
 from edgepress.data.loading import load_dataset
 from edgepress.errors import DataError
 

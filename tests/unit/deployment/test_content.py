@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgepress.deployment.content import push_inputs, push_model
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import DeviceConfig

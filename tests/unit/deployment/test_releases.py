@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgepress.deployment.releases import deploy, manifest_of
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory

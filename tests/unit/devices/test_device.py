@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from edgepress.devices.agent_archive import agent_archive
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import DeviceConfig, Inventory

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgepress.devices.inventory import DeviceConfig, Inventory, default_path
-from edgepress.errors import InventoryError, UnknownDeviceError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgepress.devices.inventory import DeviceConfig, Inventory, default_path
+from edgepress.errors import InventoryError, UnknownDeviceError
 
 TEAM = """\
 # The lab's boards. Ask Ada before you change this.

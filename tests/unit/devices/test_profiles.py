@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from edgepress.devices.profiles import Figure, load_profile, profile_names, read_profile
 from edgepress.errors import InventoryError
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import DeviceConfig
 from edgepress.devices.provisioning import install_runtime

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from edgepress.devices.runtimes import choose_runtime, resolve_runtime, userland_architecture
 from edgepress.errors import ProvisioningError
 from edgepress_agent.protocol.messages import DeviceFacts, Runtime

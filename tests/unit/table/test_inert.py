@@ -7,9 +7,10 @@ import io
 import unicodedata
 
 import pytest
-from edgepress.table.inert import csv_cell, markdown_cell, printable
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgepress.table.inert import csv_cell, markdown_cell, printable
 
 
 @given(st.text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from edgepress.errors import TableError
 from edgepress.table.recording import MetricValue, Subject, result_of_run
 from support.table_rows import FACTS, MIB, job_report, process_run, result, run_report, steady_run, tflite_model

@@ -9,11 +9,12 @@ import json
 from typing import Any
 
 import pytest
+from rich.console import Console
+
 from edgepress.table.layout import arrange
 from edgepress.table.render import FORMATS, Format, render
 from edgepress.table.result import Result
 from edgepress.table.terminal import ResultTable
-from rich.console import Console
 from support.table_rows import FACTS, result, run_report, steady_run
 
 QEMU = dataclasses.replace(FACTS, model="QEMU virt", physical_id="11" * 32, emulated=True)

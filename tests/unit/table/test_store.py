@@ -13,13 +13,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from edgepress.benchmarking.statistics import summarize
 from edgepress.errors import MissingPackageError, TableError
 from edgepress.table import store as store_module
 from edgepress.table.schema import REVISION, metadata
 from edgepress.table.store import ResultStore, default_url
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support.table_rows import STARTED_UNIX_NS, result, run_report
 
 

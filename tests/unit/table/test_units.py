@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from edgepress.table.units import format_duration, format_factor, format_metric, format_size
 
 

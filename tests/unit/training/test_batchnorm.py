@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+
 from edgepress.data import Split
 from edgepress.training.batchnorm import reestimate_batchnorm
 

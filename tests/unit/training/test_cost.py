@@ -1,5 +1,6 @@
 import keras
 import pytest
+
 from edgepress.training.cost import cost_of
 from support.compress_models import residual_cnn
 

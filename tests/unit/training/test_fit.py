@@ -4,6 +4,7 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 import pytest
+
 from edgepress.data import Dataset, Split, TrainingData
 from edgepress.training.evaluate import metric_of
 from edgepress.training.fit import Guidance, fine_tune

@@ -1,10 +1,11 @@
 import keras
 import numpy as np
 import pytest
-from edgepress.errors import MetricError
-from edgepress.training.metrics import METRICS, metric_named, wilson
 from hypothesis import given
 from hypothesis import strategies as st
+
+from edgepress.errors import MetricError
+from edgepress.training.metrics import METRICS, metric_named, wilson
 
 GENERATOR = np.random.default_rng(0)
 SCORES = GENERATOR.normal(size=(40, 7)).astype(np.float32)

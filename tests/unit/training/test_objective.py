@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+
 from edgepress.data import Dataset
 from edgepress.errors import MetricError
 from edgepress.training.objective import objective_of

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from edgepress.errors import (
     AgentError,
     DiskFullError,
@@ -37,8 +40,6 @@ from edgepress_agent.protocol.messages import (
     ReleaseSpec,
     ReleaseState,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 from support.reach_agents import HELLO, MemoryStore
 
 CONTENT = bytes(range(256)) * 10_000  # three chunks

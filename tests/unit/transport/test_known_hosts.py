@@ -10,14 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from edgepress.transport.known_hosts import (
     HostKey,
     accept_host_key,
     known_keys,
     parse_known_hosts,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def key(seed: int, key_type: str = "ssh-ed25519") -> HostKey:

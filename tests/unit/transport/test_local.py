@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from edgepress.errors import LinkLostError, TransportError
 from edgepress.transport.base import STDERR_TAIL_BYTES
 from edgepress.transport.local import LocalTransport

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from edgepress.errors import NotBuiltYetError, UnreachableError
 from edgepress.transport.ssh_options import Target, parse_target, resolve_options
 

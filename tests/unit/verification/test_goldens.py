@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgepress.conversion import convert_model
 from edgepress.errors import DataError, ModelError
 from edgepress.verification.goldens import goldens_of_file, make_goldens

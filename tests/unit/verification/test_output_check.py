@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from edgepress.verification.goldens import Goldens
 from edgepress.verification.output_check import (
     AS_GOOD_MARGIN,
@@ -14,8 +17,6 @@ from edgepress.verification.output_check import (
     check_outputs,
 )
 from edgepress_converters.model import TensorSpec, TFLiteModel
-from hypothesis import given
-from hypothesis import strategies as st
 
 INT8 = TensorSpec("class", 0, "int8", (1, 4), 0.5, -3)
 FLOAT = TensorSpec("class", 0, "float32", (1, 4), None, None)
