@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from edgepress.errors import (
+    AgentError,
     DeviceError,
     JobError,
     LinkLostError,
@@ -24,6 +25,7 @@ from edgepress.errors import (
     ProtocolError,
 )
 from edgepress.progress import Progress, Silent
+from edgepress.transport.base import printable
 from edgepress_agent.protocol.messages import BenchmarkPlan, Configuration, JobReport, JobSpec, Runtime
 from edgepress_agent.protocol.tensors import decode_arrays
 
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 OUTPUTS_FILE = "outputs.npys"
+LOG_FILE = "job.log"
+LOG_END_BYTES = 1000
 
 
 def measure(
@@ -80,8 +84,7 @@ def measure(
     )
     report = _run_job(device, spec, f"measuring on {device.name}", shown, on_start)
     if not _has_samples(report):
-        acknowledge(device, report)
-        raise _job_error(device, report)
+        raise _given_up(device, report)
     if tuple(run.configuration for run in report.runs) != spec.configurations:
         raise ProtocolError(
             f"job {report.job_id} on {device.name} was to measure {len(spec.configurations)} configurations; its "
@@ -131,8 +134,7 @@ def evaluate(
     )
     report = _run_job(device, spec, f"evaluating on {device.name}", shown)
     if report.evaluation is None:
-        acknowledge(device, report)
-        raise _job_error(device, report)
+        raise _given_up(device, report)
     blob = device.client.fetch(report.job_id, OUTPUTS_FILE)
     outputs = _outputs(device, report.evaluation, blob)
     acknowledge(device, report)
@@ -259,14 +261,30 @@ def _has_samples(report: JobReport) -> bool:
     return any(process.samples_ns for run in report.runs for process in run.processes)
 
 
-def _job_error(device: Device, report: JobReport) -> JobError | ModelKilledWorkerError:
+def _given_up(device: Device, report: JobReport) -> JobError | ModelKilledWorkerError:
+    """Let the board forget a job without a result, and return the error that says all that is known of it."""
     what = f"job {report.job_id} on {device.name} {report.status} without a result"
     failures = [failure for run in report.runs for failure in run.failures]
     if report.failure is not None:
         failures.insert(0, report.failure)
-    if not failures:
-        return JobError(what, device.name, job_id=report.job_id)
-    return _failure_error(what, failures[0], device.name, report.job_id)
+    error = (
+        _failure_error(what, failures[0], device.name, report.job_id)
+        if failures
+        else JobError(what, device.name, job_id=report.job_id)
+    )
+    if error.code == "internal":  # nobody foresaw it: what the job's process said last is all there is
+        error.args = (f"{error}. The end of its log: {_end_of_log(device, report.job_id)}",)
+    acknowledge(device, report)
+    return error
+
+
+def _end_of_log(device: Device, job_id: str) -> str:
+    try:
+        log = device.client.fetch(job_id, LOG_FILE)
+    except AgentError as error:
+        return f"not to be had ({error})"
+    lines = log[-LOG_END_BYTES:].decode(errors="replace").splitlines()
+    return printable(" | ".join(line.strip() for line in lines if line.strip())) or "empty"
 
 
 def _failure_error(what: str, failure: Failure, device: str, job_id: str) -> JobError | ModelKilledWorkerError:

@@ -52,7 +52,7 @@ class Board:
             "stat": lambda params, _: Answer(BlobState(params["sha256"], True, 1)),
             "start": lambda params, _: Answer(self.state("queued", 0)),
             "wait": lambda params, _: Answer(self.state(self.status, 1)),
-            "fetch": self._fetch,
+            "fetch": self.fetch,
             "cancel": self._cancel,
             "acknowledge": lambda params, _: Answer(),
             "jobs": lambda params, _: Answer({"jobs": [to_wire(self.state(self.status, 1))]}),
@@ -74,7 +74,7 @@ class Board:
     def params(self, verb: str) -> dict[str, Any]:
         return next(params for asked, params, _ in self.agent.requests if asked == verb)
 
-    def _fetch(self, params: dict[str, Any], _: bytes | None) -> Answer:
+    def fetch(self, params: dict[str, Any], _: bytes | None) -> Answer:
         data = self.files[params["name"]]
         chunk = FileChunk(params["name"], params["offset"], len(data), hashlib.sha256(data).hexdigest())
         return Answer(chunk, data[params["offset"] : params["offset"] + params["max_bytes"]])
@@ -138,6 +138,27 @@ def test_a_job_without_any_sample_is_an_error_and_leaves_nothing_on_the_board(
     with pytest.raises(error, match="job-1 on pi4"):
         measure(board, model)
     assert board.asked[-1] == "acknowledge"
+
+
+def test_a_job_that_died_unforeseen_is_quoted_before_it_is_forgotten(model: TFLiteModel) -> None:
+    died = Failure("internal", "the job's process ended without a report")
+    board = Board(job_report(status="failed", failure=died))
+    board.files["job.log"] = b"Traceback\n  ...\nImportError: numpy\x1b[2J\n"
+    with pytest.raises(JobError, match=r"The end of its log: Traceback \| \.\.\. \| ImportError: numpy") as caught:
+        measure(board, model)
+    assert "\x1b" not in str(caught.value)
+    assert board.asked[-2:] == ["fetch", "acknowledge"]
+
+
+def test_a_job_without_a_log_is_still_explained(model: TFLiteModel) -> None:
+    def fetch(params: dict[str, Any], blob: bytes | None) -> Answer:
+        if params["name"] == "job.log":
+            raise Refusal(Failure("not-found", "no job.log"))
+        return board.fetch(params, blob)
+
+    board = Board(job_report(status="failed", failure=Failure("internal", "it died")), fetch=fetch)
+    with pytest.raises(JobError, match=r"it died. The end of its log: not to be had \(.*no job.log"):
+        measure(board, model)
 
 
 def test_a_model_that_killed_its_workers_is_named_with_the_signal(model: TFLiteModel) -> None:
