@@ -62,10 +62,10 @@ def _commands() -> list[tuple[str, ...]]:
     context = click.Context(cli)
     for name in COMMANDS:
         command = cli.get_command(context, name)
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            found.append((name,))
         if isinstance(command, click.Group):
             found += [(name, sub) for sub in command.commands]
-        else:
-            found.append((name,))
     return found
 
 

@@ -1,13 +1,16 @@
-"""``edgepress table``."""
+"""``edgepress table``: by itself it prints the table; its commands do other things with it."""
 
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
 from edgepress.cli import options
 
 
-@click.command(epilog="Example: edgepress table --device pi4 --format markdown > BENCHMARKS.md")
+@click.group(
+    invoke_without_command=True, epilog="Example: edgepress table --device pi4 --format markdown > BENCHMARKS.md"
+)
 @options.devices(required=False)
 @click.option("--model", metavar="TEXT", help="Only models whose name contains this.")
 @click.option("--recipe", metavar="NAME", help="Only rows of this recipe.")
@@ -21,7 +24,9 @@ from edgepress.cli import options
 )
 @options.database
 @options.as_json
+@click.pass_context
 def table(
+    context: click.Context,
     devices: tuple[str, ...],
     model: str | None,
     recipe: str | None,
@@ -31,9 +36,26 @@ def table(
     as_json: bool,
 ) -> None:
     """Print what was measured, the newest session last."""
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return
     from edgepress.cli import printing
     from edgepress.table.store import ResultStore
 
     with ResultStore.open(db) as store:
         rows = store.rows(devices=devices, model=model, recipe=recipe, limit=limit)
     printing.print_rows(rows, "json" if as_json else format_)
+
+
+def _refuse_options(context: click.Context) -> None:
+    """Options before a command of the group would change nothing: that is said, not ignored."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(
+            f"{', '.join(given)} belongs after the command: edgepress table {context.invoked_subcommand} "
+            f"{given[0]} ..., if that command has it"
+        )
