@@ -9,9 +9,11 @@ import re
 import sys
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 from edgepress.errors import MissingPackageError, ModelError
@@ -58,7 +60,8 @@ def load_model(path: Path, imports: Sequence[str] = ()) -> Any:
     """Load a Keras 3 model (``.keras``, or an ``.h5`` that Keras 3 can read).
 
     Args:
-        imports: modules with the custom layers that the model uses; imported before the file is read.
+        imports: modules with the custom layers, losses and metrics that the model uses; imported before the file is
+            read. From then on Keras knows their classes and functions by name, decorated or not.
 
     Raises:
         ModelError: the file is no such model, or a model that edgepress cannot take. The message says which and why.
@@ -68,7 +71,7 @@ def load_model(path: Path, imports: Sequence[str] = ()) -> Any:
     configuration = inspect_file(path)
     keras = import_keras()
     for module in imports:
-        import_user_module(module, ModelError, "named by --import")
+        _make_known(keras, import_user_module(module, ModelError, "named by --import"))
     try:
         with warnings.catch_warnings():
             # Of a model compiled but never trained; training here starts with a fresh optimizer anyway.
@@ -116,8 +119,11 @@ def inspect_file(path: Path) -> dict[str, Any]:
     if path.is_dir():
         kind = "a TensorFlow SavedModel" if (path / "saved_model.pb").exists() else "a folder"
         raise ModelError(f"{path} is {kind}, not a Keras file: save the model with model.save('model.keras')")
-    with path.open("rb") as file:
-        head = file.read(8)
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from error
     if head == _HDF5_SIGNATURE:
         return _inspect_hdf5(path)
     if head[:2] == b"PK":
@@ -134,6 +140,22 @@ def model_sha256(path: Path) -> str:
     """Return the sha256 of a file, in hex."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _make_known(keras: Any, module: ModuleType) -> None:
+    """Let Keras find a module's own classes and functions in files.
+
+    Keras looks up only what is decorated with ``register_keras_serializable``; most custom layers are not, and those of
+    a training script were saved under the name ``__main__``.
+    """
+    package = module.__name__.partition(".")[0]
+    keras.saving.get_custom_objects().update(
+        {
+            name: value
+            for name, value in vars(module).items()
+            if isinstance(value, type | FunctionType) and value.__module__.partition(".")[0] == package
+        }
+    )
 
 
 @contextmanager
@@ -180,7 +202,7 @@ def _inspect_zip(path: Path) -> dict[str, Any]:
                 raise ModelError(f"{path} is damaged: {damaged} in it has a wrong checksum. Save or copy it again")
             metadata = json.loads(archive.read("metadata.json"))
             config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ModelError(f"{path} is a truncated or damaged .keras file ({error}): save or copy it again") from error
     except ValueError as error:
         if isinstance(error, ModelError):

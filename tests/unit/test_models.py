@@ -140,7 +140,8 @@ def custom(tmp_path, monkeypatch):
 
     def forget():
         sys.modules.pop("my_layers", None)
-        keras.saving.get_custom_objects().pop("mine>Doubled", None)
+        for name in ("mine>Doubled", "Doubled"):
+            keras.saving.get_custom_objects().pop(name, None)
 
     with monkeypatch.context() as inside:
         inside.syspath_prepend(tmp_path)
@@ -159,6 +160,52 @@ def test_a_custom_layer_is_named_with_the_flag_that_brings_it(custom, monkeypatc
 
     monkeypatch.chdir(custom.parent)
     np.testing.assert_array_equal(load_model(custom, imports=["my_layers"])(np.ones((1, 4))), 2 * np.ones((1, 4)))
+
+
+UNDECORATED = """
+import keras
+class Tripled(keras.layers.Layer):
+    def call(self, x): return 3 * x
+def own_loss(wanted, output): return keras.ops.mean(keras.ops.abs(wanted - output), axis=-1)
+"""
+
+
+@pytest.fixture
+def undecorated(tmp_path, monkeypatch):
+    """A model as a training script saves it: its layer and loss are of ``__main__``, and are not decorated."""
+    (tmp_path / "my_script.py").write_text(UNDECORATED)
+    scope = {"__name__": "__main__"}
+    exec(UNDECORATED, scope)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4), scope["Tripled"]()])
+    model.compile("adam", scope["own_loss"])
+    monkeypatch.chdir(tmp_path)
+    yield saved(tmp_path, model, "script.keras")
+    sys.modules.pop("my_script", None)
+    for name in ("Tripled", "own_loss"):
+        keras.saving.get_custom_objects().pop(name, None)
+
+
+def test_custom_layers_and_losses_need_no_decorator(undecorated, tmp_path):
+    assert "--import MODULE" in refusal(undecorated)
+
+    model = load_model(undecorated, imports=["my_script"])
+    again = load_model(saved(tmp_path, model, "again.keras"))  # as a checkpoint is read: without naming the module
+
+    assert model.loss.__name__ == "own_loss"
+    np.testing.assert_allclose(again(np.ones((1, 4))), model(np.ones((1, 4))))
+
+
+def test_a_file_whose_compressed_content_is_damaged_is_refused(tmp_path):
+    original = saved(tmp_path, small())
+    with zipfile.ZipFile(original) as source, zipfile.ZipFile(tmp_path / "b.keras", "w", zipfile.ZIP_DEFLATED) as copy:
+        for name in source.namelist():
+            copy.writestr(name, source.read(name))
+    content = bytearray((tmp_path / "b.keras").read_bytes())
+    start = content.index(b"model.weights.h5") + len("model.weights.h5")
+    content[start : start + 40] = b"\xff" * 40
+    (tmp_path / "b.keras").write_bytes(content)
+
+    assert "damaged" in refusal(tmp_path / "b.keras")
 
 
 def test_an_import_that_does_not_exist_is_named(tmp_path):
