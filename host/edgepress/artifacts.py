@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from edgepress.compression.recipe import identity_of
 from edgepress.conversion import convert_model, inspect
 from edgepress.table.result import content_hash
+from edgepress.user_code import source_sha256
 from edgepress.verification.goldens import Goldens
 from edgepress_agent.protocol.tensors import decode_arrays, encode_arrays
 
@@ -67,16 +68,15 @@ class Artifact:
 
     @classmethod
     def load(cls, directory: Path) -> Artifact | None:
-        """Read an artifact; None where there is none, or an incomplete one."""
+        """Read an artifact; None where there is none, or an incomplete or damaged one."""
         try:
             report = json.loads((directory / "report.json").read_text())
             arrays = decode_arrays((directory / "goldens.npys").read_bytes())
-        except (OSError, ValueError):
+            model = inspect(directory / "model.tflite")
+            whole = report["schema"] == _SCHEMA and report["tflite"]["sha256"] == model.sha256
+        except (OSError, ValueError, KeyError, TypeError):  # ModelError is a ValueError
             return None
-        if report.get("schema") != _SCHEMA:
-            return None
-        model = inspect(directory / "model.tflite")
-        if model.sha256 != report["tflite"]["sha256"]:
+        if not whole:
             return None
         inputs, outputs = len(model.inputs), len(model.outputs)
         goldens = Goldens(
@@ -107,6 +107,7 @@ class Source:
         inspect_file(path)  # a file that is no model is refused before anything else is done
         self.path = path
         self.sha256 = model_sha256(path)
+        self.code = [source_sha256(module) for module in imports]  # what the file's custom classes compute
         self._imports = tuple(imports)
         self._model: keras.Model | None = None
 
@@ -133,13 +134,16 @@ def make_artifact(
 ) -> Artifact:
     """Compress a model by a recipe and convert it, or return what an earlier call made of the same things.
 
-    The same things: the model's and the data's content, the recipe, metric and seed, the versions of edgepress and of
-    TensorFlow, and whether a board was asked.
+    The same things: the model's name and content, the code named by ``--import``, the data's content and meaning, the
+    recipe, metric and seed, the versions of edgepress and of TensorFlow, and whether a board was asked.
     """
     key = content_hash(
         {
+            "name": source.path.name,
             "model": source.sha256,
+            "code": source.code,
             "data": dataset.sha256,
+            "input": dataset.input_spec.as_dict(),
             "recipe": recipe.name,
             "steps": [identity_of(step) for step in recipe.step],
             "conversion": asdict(recipe.conversion),
@@ -153,7 +157,10 @@ def make_artifact(
     found = Artifact.load(directory)
     if found is not None:
         return found
-    return _make(source, recipe, dataset, pool, directory, cache / "checkpoints", metric, seed, judge, progress)
+    checkpoints = cache / "checkpoints"
+    if source.code:  # a checkpoint is known by the model's graph and weights, which say nothing of custom classes
+        checkpoints /= content_hash(source.code)[:16]
+    return _make(source, recipe, dataset, pool, directory, checkpoints, metric, seed, judge, progress)
 
 
 def _make(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgepress.data.checks import check_fits
 from edgepress.data.dataset import Dataset
 from edgepress.errors import DataError
-from edgepress.user_code import import_user_module
+from edgepress.user_code import import_user_module, working_directory_on_path
 
 Array = NDArray[Any]
 
@@ -58,7 +58,8 @@ def _from_function(spec: str) -> Dataset:
     if not callable(function):
         there = ", ".join(name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))
         raise DataError(f"module {module_name!r} has no function {function_name!r}; it has: {there or 'none'}")
-    dataset = function()
+    with working_directory_on_path():  # it may import more of the user's modules
+        dataset = function()
     if not isinstance(dataset, Dataset):
         raise DataError(
             f"{spec} returned {type(dataset).__name__}; it must return an edgepress Dataset, "

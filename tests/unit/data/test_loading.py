@@ -115,7 +115,9 @@ def module(tmp_path, monkeypatch):
         "x, y = np.zeros((6, 4), 'float32'), np.arange(6) % 3\n"
         "def make(): return Dataset.from_arrays(x, y, x, y)\n"
         "def wrong(): return x, y\n"
+        "def late(): import my_late; return make()\n"
     )
+    (tmp_path / "my_late.py").touch()
     (tmp_path / "my_broken.py").write_text("1 / 0")
     (tmp_path / "my_needy.py").write_text("import not_installed_anywhere")
     monkeypatch.chdir(tmp_path)
@@ -128,6 +130,7 @@ def test_a_function_in_the_working_directory_may_make_the_data():
     before = list(sys.path)
 
     assert len(load_dataset("my_data:make", model(), seed=0).train) == 6
+    assert len(load_dataset("my_data:late", model(), seed=0).train) == 6  # imports another of the user's modules
     assert sys.path == before
 
 
