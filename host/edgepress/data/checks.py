@@ -20,7 +20,8 @@ def check_splits(splits: dict[str, Split]) -> None:
     """Check that splits are sound in themselves and fit each other.
 
     Raises:
-        DataError: an empty split, arrays of different lengths or shapes, NaN or infinity, something else than numbers.
+        DataError: an empty split, arrays of different lengths or shapes, NaN or infinity, something else than numbers,
+            inputs that are fractions in one split and whole numbers in another.
     """
     first_name, first = next(iter(splits.items()))
     for name, split in splits.items():
@@ -34,34 +35,47 @@ def check_splits(splits: dict[str, Split]) -> None:
                 raise DataError(f"{name} has {len(arrays)} {label}s but {first_name} has {len(reference)}")
             for index, (array, expected) in enumerate(zip(arrays, reference, strict=True)):
                 what = f"{label} {index} of {name}" if len(arrays) > 1 else f"the {label} of {name}"
-                _check_array(what, array, len(split))
+                _check_array(what, array, split)
                 if array.shape[1:] != expected.shape[1:]:
                     raise DataError(
                         f"{what} has samples of shape {array.shape[1:]} but those of {first_name} have "
                         f"{expected.shape[1:]}"
                     )
+                if label == "input" and (array.dtype.kind == "f") != (expected.dtype.kind == "f"):
+                    raise DataError(
+                        f"{what} has the dtype {array.dtype} but that of {first_name} {expected.dtype}: prepare the "
+                        "inputs of all splits alike"
+                    )
 
 
 def check_fits(dataset: Dataset, model: Any) -> None:
-    """Check that the training and validation data fit a model's inputs and outputs.
+    """Check that the data fit a model's inputs and outputs.
+
+    Of the held-out split, too: shapes and labels only, nothing that training could make use of.
 
     Raises:
         DataError: what does not fit, what the model takes, and what was given.
     """
-    for name, split in (("train", dataset.train), ("val", dataset.val)):
+    for name, split in (("train", dataset.train), ("val", dataset.val), ("test", dataset.held_out._split)):
         _check_count(name, "input", len(split.inputs), len(model.inputs))
         _check_count(name, "target", len(split.targets), len(model.outputs))
         for tensor, x in zip(model.inputs, split.inputs, strict=True):
             _check_input(name, tensor, x)
         for tensor, y in zip(model.outputs, split.targets, strict=True):
-            _check_target(name, tensor, y, dataset.input_spec.labels)
+            _check_target(name, tensor, y)
+    _check_labels(dataset.input_spec.labels, _classes(model.outputs[0]))
 
 
-def _check_array(what: str, array: Array, length: int) -> None:
+def _check_labels(labels: tuple[str, ...], classes: int) -> None:
+    if labels and classes > 1 and len(labels) != classes:
+        raise DataError(f"there are {len(labels)} names in labels, but the model's output has {classes} classes")
+
+
+def _check_array(what: str, array: Array, split: Split) -> None:
     if array.ndim == 0 or len(array) < _MINIMUM_SAMPLES:
         raise DataError(f"{what} has the shape {array.shape}: at least {_MINIMUM_SAMPLES} samples are needed")
-    if len(array) != length:
-        raise DataError(f"{what} has {len(array)} samples, but the split has {length}")
+    if len(array) != len(split):
+        raise DataError(f"{what} has {len(array)} samples, but the split has {len(split)}")
     if array.dtype.kind not in "biuf":
         raise DataError(f"{what} has the dtype {array.dtype}; numbers are wanted")
     if array.dtype.kind == "f":
@@ -98,11 +112,11 @@ def _check_input(split: str, tensor: Any, x: Array) -> None:
     )
 
 
-def _check_target(split: str, tensor: Any, y: Array, labels: tuple[str, ...]) -> None:
+def _check_target(split: str, tensor: Any, y: Array) -> None:
     shape = tuple(tensor.shape[1:])
     if y.shape[1:] == shape and shape != (1,):
         return
-    classes = int(shape[-1]) if shape else 1
+    classes = _classes(tensor)
     if y.shape[1:] not in set(_label_shapes(shape)):
         raise DataError(
             f"the model's output {tensor.name!r} has the shape {shape}, but the targets of {split} have "
@@ -120,8 +134,10 @@ def _check_target(split: str, tensor: Any, y: Array, labels: tuple[str, ...]) ->
             f"the labels of {split} go from {low} to {high}, but the model's output {tensor.name!r} has {classes} "
             f"classes: labels 0 to {classes - 1} are wanted"
         )
-    if labels and len(labels) != classes:
-        raise DataError(f"there are {len(labels)} names in labels, but the model's output has {classes} classes")
+
+
+def _classes(tensor: Any) -> int:
+    return int(tensor.shape[-1]) if len(tensor.shape) > 1 else 1
 
 
 def _label_shapes(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:

@@ -62,7 +62,8 @@ class HeldOut:
         """
         if self._opened_by is not None:
             raise DataError(
-                f"the held-out test split is opened once per run; {self._opened_by!r} did, now {reason!r} asks"
+                f"the held-out test split is opened once per run; {self._opened_by!r} did, now {reason!r} asks. "
+                "For another run, make the Dataset anew"
             )
         self._opened_by = reason
         return self._split

@@ -19,7 +19,7 @@ class InputSpec:
         value_ranges: (min, max) of each input over the training data, after mean and scale.
         color: order of the last axis of a picture: ``rgb``, ``bgr``, ``gray``; None when the input is no picture.
         mean, scale: one number, or one per channel.
-        labels: names of the classes in the order of the model's outputs; empty when unknown.
+        labels: names of the first output's classes, in its order; empty when unknown.
     """
 
     shapes: tuple[tuple[int, ...], ...]

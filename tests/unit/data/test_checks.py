@@ -33,6 +33,8 @@ def with_nan():
         ((X, Y, [X, X], Y), "val has 2 inputs but train has 1"),
         ((X, Y.astype(str), X, Y), "dtype <U.*numbers are wanted"),
         (([], Y, X, Y), "train has no inputs"),
+        ((np.array(1.0), Y, X, Y), r"the input of train has the shape \(\)"),
+        ((X, Y, X, Y, X.astype(np.uint8), Y), "input of test has the dtype uint8 but that of train float32"),
     ],
 )
 def test_arrays_that_do_not_fit_each_other_are_refused_with_numbers(arrays, words):
@@ -63,6 +65,25 @@ def test_data_that_do_not_fit_the_model_are_refused_with_numbers(x, y, labels, w
 
     with pytest.raises(DataError, match=words):
         check_fits(dataset, picture_model())
+
+
+def test_the_held_out_split_must_fit_as_well_and_stays_closed():
+    dataset = Dataset.from_arrays(X, Y, X, Y, X, Y + 1)
+
+    with pytest.raises(DataError, match="labels of test go from 1 to 2"):
+        check_fits(dataset, picture_model())
+    dataset.held_out.open("the end")
+
+
+def test_names_of_labels_are_those_of_the_first_output_in_whatever_form_its_targets_are():
+    inputs = keras.Input((4, 4, 3))
+    flat = layers.Flatten()(inputs)
+    model = keras.Model(inputs, [layers.Dense(2, activation="softmax")(flat), layers.Dense(5)(flat)])
+    values = np.zeros((6, 5))
+
+    check_fits(Dataset.from_arrays(X, [Y, values], X, [Y, values], labels=("a", "b")), model)
+    with pytest.raises(DataError, match="3 names in labels"):
+        check_fits(Dataset.from_arrays(X, np.eye(2)[Y], X, np.eye(2)[Y], labels=("a", "b", "c")), picture_model())
 
 
 @pytest.mark.parametrize(
