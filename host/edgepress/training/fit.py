@@ -49,6 +49,11 @@ class FineTuned:
         """One sentence for a report."""
         if not self.history:
             return "not fine-tuned"
+        if not all(math.isfinite(epoch.train_loss) for epoch in self.history):
+            return (
+                f"fine-tuned for {len(self.history)} epochs, weights of epoch {self.best_epoch}: the loss became NaN "
+                "or infinite, a smaller learning_rate may help"
+            )
         if self.best_epoch == 0:
             return f"fine-tuned for {len(self.history)} epochs, none of which was better on the validation data"
         return f"fine-tuned for {len(self.history)} epochs, weights of epoch {self.best_epoch}"
@@ -98,7 +103,7 @@ def fine_tune(
         copy = copy_of(model)
         keep_zeros(copy)
         judged = flat(copy)
-        judged.compile(loss=list(objective.loss))
+        judged.compile(loss=list(objective.loss), loss_weights=list(objective.loss_weights) or None)
         trained = judged if guidance is None else _with_signals(copy)
         steps = math.ceil(len(data.train) / objective.batch_size)
         rate = keras.optimizers.schedules.CosineDecay(learning_rate or objective.learning_rate, epochs * steps)
@@ -187,9 +192,9 @@ def _compile(model: Any, objective: Objective, rate: Any, guidance: Guidance | N
     else:
         optimizer = keras.optimizers.Adam(rate)
     losses = list(objective.loss)
-    weights = None
+    weights = list(objective.loss_weights) or [1.0] * len(losses)
     if guidance is not None:
-        weights = [1 - guidance.weight] * len(losses) + [guidance.weight] * len(losses)
+        weights = [share * weight for share in (1 - guidance.weight, guidance.weight) for weight in weights]
         losses += list(guidance.losses)
     model.compile(optimizer=optimizer, loss=losses, loss_weights=weights)
 

@@ -118,7 +118,14 @@ def _labels(output: Array, target: Array, metric: str) -> NDArray[np.int64]:
         target = target[..., 0]
     if target.shape != output.shape[:-1]:
         raise MetricError(f"{metric}: targets of shape {target.shape} do not fit outputs of shape {output.shape}")
-    return np.asarray(target, np.int64)
+    labels = np.asarray(target, np.int64)
+    low, high = labels.min(initial=0), labels.max(initial=0)
+    classes = output.shape[-1]
+    if low < 0 or high >= classes:
+        raise MetricError(
+            f"{metric}: labels from {low} to {high}, but {classes} classes: 0 to {classes - 1} are wanted"
+        )
+    return labels
 
 
 def _per_sample(values: Array) -> Scores:
@@ -137,7 +144,10 @@ def _top_5(output: Array, target: Array) -> Scores:
 
 def _binary(threshold: float, name: str) -> Callable[[Array, Array], Scores]:
     def score(output: Array, target: Array) -> Scores:
-        return _per_sample((output > threshold) == (_like(output, target, name) > 0.5))
+        target = _like(output, target, name)
+        if target.min(initial=0) < 0 or target.max(initial=0) > 1:
+            raise MetricError(f"{name}: targets go from {target.min()} to {target.max()}; 0 and 1 are wanted")
+        return _per_sample((output > threshold) == (target > 0.5))
 
     return score
 

@@ -15,10 +15,8 @@ from edgepress.training.metrics import METRICS, metric_named
 OutputKind = Literal["probabilities", "logits", "sigmoid", "binary logits", "values"]
 """What numbers an output holds: softmax, scores before softmax, sigmoid, scores before sigmoid, or plain values."""
 
+_ACCURACY = ("accuracy", "acc", "Accuracy")  # to Keras: whichever fits the output
 _KERAS_METRICS = {
-    "accuracy": "accuracy",
-    "acc": "accuracy",
-    "Accuracy": "accuracy",
     "SparseCategoricalAccuracy": "accuracy",
     "sparse_categorical_accuracy": "accuracy",
     "CategoricalAccuracy": "accuracy",
@@ -51,6 +49,7 @@ class Objective:
 
     Attributes:
         loss: one Keras loss (name, object or function) per model output, in model order.
+        loss_weights: of each output's loss in their sum; empty: all 1.
         metric: a name of :data:`edgepress.training.metrics.METRICS`.
         learning_rate: of fine-tuning, where a step says nothing else; decays to 0 over a step's epochs.
         batch_size: of fine-tuning.
@@ -64,11 +63,13 @@ class Objective:
     batch_size: int = 32
     output_kinds: tuple[OutputKind, ...] = ("probabilities",)
     optimizer: Mapping[str, Any] = field(default_factory=dict)
+    loss_weights: tuple[float, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values: what reports say and checkpoints are keyed by."""
         return {
             "loss": [_name_of(loss) for loss in self.loss],
+            "loss_weights": list(self.loss_weights),
             "metric": self.metric,
             "learning_rate": self.learning_rate,
             "batch_size": self.batch_size,
@@ -91,8 +92,11 @@ def objective_of(model: Any, dataset: Dataset, metric: str | None = None) -> Obj
     activations = [_last_activation(tensor) for tensor in model.outputs]
     targets = dataset.train.targets
     compiled = model.get_compile_config() if model.compiled and model.loss is not None else {}
+    weights: tuple[float, ...] = ()
     if compiled:
-        losses = _per_output(model.loss, [tensor._keras_history.operation.name for tensor in model.outputs])
+        names = _output_names(model)
+        losses = _per_output(model.loss, names)
+        weights = _weights_per_output(compiled.get("loss_weights"), names)
         kinds = tuple(_kind_by_loss(loss, activation) for loss, activation in zip(losses, activations, strict=True))
         chosen = metric or _compiled_metric(compiled, kinds)
     else:
@@ -108,7 +112,16 @@ def objective_of(model: Any, dataset: Dataset, metric: str | None = None) -> Obj
         batch_size=_batch_size(len(dataset.train)),
         output_kinds=kinds,
         optimizer=optimizer,
+        loss_weights=weights,
     )
+
+
+def _output_names(model: Any) -> list[str]:
+    """What Keras calls the outputs in dicts of losses: the keys of a model that answers with a dict, else layers."""
+    structure = getattr(model, "_outputs_struct", None)
+    if isinstance(structure, Mapping) and len(structure) == len(model.outputs):
+        return sorted(structure)
+    return [tensor._keras_history.operation.name for tensor in model.outputs]
 
 
 def _last_activation(tensor: Any) -> str:
@@ -150,6 +163,13 @@ def _per_output(loss: Any, names: list[str]) -> tuple[Any, ...]:
             raise MetricError(f"the model has {len(names)} outputs but is compiled with {len(loss)} losses")
         return tuple(loss)
     return (loss,) * len(names)
+
+
+def _weights_per_output(weights: Any, names: list[str]) -> tuple[float, ...]:
+    """The weight of each output's loss from what Keras takes: nothing, a list, or a dict by output name."""
+    if isinstance(weights, Mapping):
+        return tuple(float(weights.get(name, 1.0)) for name in names)
+    return tuple(float(weight) for weight in weights) if isinstance(weights, list | tuple) else ()
 
 
 def _kind_by_loss(loss: Any, activation: str) -> OutputKind:
@@ -201,12 +221,13 @@ def _is_one_hot(target: Any) -> bool:
 
 def _compiled_metric(compiled: Mapping[str, Any], kinds: tuple[OutputKind, ...]) -> str:
     names = list(_metric_names(compiled.get("metrics"))) + list(_metric_names(compiled.get("weighted_metrics")))
-    known = [_KERAS_METRICS[name] for name in names if name in _KERAS_METRICS]
-    if known:
-        if known[0] in ("accuracy", "binary_accuracy"):
-            by_kind = _common_metric(kinds)  # Keras' "accuracy" is binary accuracy for a single sigmoid output
-            return by_kind if "accuracy" in by_kind else known[0]
-        return known[0]
+    for name in names:
+        if name in _ACCURACY:
+            by_kind = _common_metric(kinds)
+            return by_kind if "accuracy" in by_kind else "accuracy"
+        if name in _KERAS_METRICS:
+            known = _KERAS_METRICS[name]
+            return f"{known}_logits" if known == "binary_accuracy" and set(kinds) == {"binary logits"} else known
     if names:
         raise MetricError(
             f"the model is compiled with the metrics {', '.join(names)}, none of which edgepress can compute on a "

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from edgepress.compression.graph.reader import read
 
-_PRUNED_SHARE = 0.05  # trained kernels have practically no exact zeros; a pruned one has many
-
 
 def zero_masks(model: Any) -> dict[str, NDArray[np.float32]]:
     """Return a mask (1: may change, 0: stays zero) for each kernel that was pruned, by layer name.
 
-    A pruned kernel is told by its exact zeros: at least 5 % of it, but not all (a kernel that is zero throughout has
-    been initialised so, and must be free to learn). The mask is in the weights themselves: it outlives files.
+    A pruned kernel is told by its exact zeros, of which training leaves practically none, and holding those few does no
+    harm. A kernel that is zero throughout has been initialised so, and must be free to learn. The mask is in the
+    weights themselves: it outlives files.
     """
     masks = {}
     for name, layer in read(model).layers().items():
@@ -24,7 +23,7 @@ def zero_masks(model: Any) -> dict[str, NDArray[np.float32]]:
         if kernel is None:
             continue
         mask = (np.asarray(kernel) != 0).astype(np.float32)
-        if _PRUNED_SHARE <= 1 - mask.mean() < 1:
+        if mask.any() and not mask.all():
             masks[name] = mask
     return masks
 

@@ -73,6 +73,7 @@ def test_a_training_that_ends_in_nan_gives_the_weights_from_before():
     result = tuned(model, epochs=1, learning_rate=1e38)
 
     assert all(np.isfinite(weight).all() for weight in result.model.get_weights())
+    assert "the loss became NaN or infinite, a smaller learning_rate may help" in result.summary
 
 
 def test_no_epochs_give_the_model_itself():
@@ -114,10 +115,11 @@ def test_progress_is_told_of_every_batch():
     assert recorder.updates[-1][1] == "epoch 2 of 2"
 
 
-def test_pruned_weights_stay_zero_and_the_others_move():
+@pytest.mark.parametrize("share", [0.5, 0.02])
+def test_pruned_weights_stay_zero_and_the_others_move(share):
     model = compiled(made(dense_net))
     kernel = model.get_layer("hidden").kernel
-    mask = np.random.default_rng(0).random(kernel.shape) > 0.5
+    mask = np.random.default_rng(0).random(kernel.shape) > share
     kernel.assign(np.asarray(kernel) * mask)
 
     result = tuned(model, epochs=1)
@@ -175,3 +177,24 @@ def test_several_inputs_and_outputs_of_a_dict_model_are_trained():
 
     assert result.history[0].train_loss > 0
     assert set(result.model.output) == {"p", "q"}
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_an_output_whose_loss_weighs_nothing_is_not_trained(guided):
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, [layers.Dense(1, name="trained")(inputs), layers.Dense(1, name="ignored")(inputs)])
+    model.compile("adam", ["mse", "mse"], loss_weights=[1, 0])
+    x, values = DATA.train.inputs[0], np.ones((len(DATA.train), 1), np.float32)
+    dataset = Dataset.from_arrays(x, [values, values], x, [values, values])
+    guidance = None
+    if guided:
+        mean_squared = keras.losses.mean_squared_error
+        guidance = Guidance((values, values), (mean_squared, mean_squared), weight=0.5)
+
+    tuned_model = fine_tune(model, dataset.training, objective_of(model, dataset), epochs=1, guidance=guidance).model
+
+    moved = [
+        not np.array_equal(tuned_model.get_layer(name).kernel, model.get_layer(name).kernel)
+        for name in ("trained", "ignored")
+    ]
+    assert moved == [True, False]

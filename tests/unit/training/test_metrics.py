@@ -95,6 +95,10 @@ def test_an_unknown_metric_lists_those_that_exist():
         ("accuracy", np.ones((4, 3)), np.ones((4, 2)), r"\(4, 2\)"),
         ("mse", np.ones((4, 3)), np.ones(4), r"\(4,\)"),
         ("mse", np.ones((4, 3)), np.ones((5, 3)), "4 output samples but 5 targets"),
+        ("accuracy", np.ones((4, 3)), np.arange(4), "labels from 0 to 3, but 3 classes: 0 to 2 are wanted"),
+        ("top_5_accuracy", np.ones((4, 3)), np.arange(4) - 1, "labels from -1 to 2"),
+        ("binary_accuracy", np.ones((2, 1)), np.array([1, 2]), "targets go from 1 to 2; 0 and 1 are wanted"),
+        ("binary_accuracy_logits", np.ones((2, 1)), np.array([-1, 1]), "targets go from -1 to 1"),
     ],
 )
 def test_what_does_not_fit_is_an_error_with_the_shapes(name, outputs, targets, words):

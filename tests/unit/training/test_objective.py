@@ -55,6 +55,23 @@ CROSSENTROPY = "sparse_categorical_crossentropy"
         ),
         (lambda: net(None, loss="mse", metrics=["mae"]), VALUES, "mae", "values"),
         (lambda: net(loss=CROSSENTROPY, metrics=[keras.metrics.MeanAbsoluteError()]), LABELS, "mae", "probabilities"),
+        (
+            lambda: net("sigmoid", loss="binary_crossentropy", metrics=[keras.metrics.CategoricalAccuracy()]),
+            ONE_HOT,
+            "accuracy",
+            "sigmoid",
+        ),
+        (
+            lambda: net(
+                None,
+                1,
+                loss=keras.losses.BinaryCrossentropy(from_logits=True),
+                metrics=[keras.metrics.BinaryAccuracy(threshold=0)],
+            ),
+            BINARY,
+            "binary_accuracy_logits",
+            "binary logits",
+        ),
     ],
 )
 def test_the_compiled_loss_and_metric_are_taken(model, targets, metric, kind):
@@ -150,3 +167,29 @@ def test_losses_given_by_output_name_are_put_in_model_order():
     with pytest.raises(MetricError, match=r"different kinds \(values, probabilities\).*--metric"):
         objective_of(model, dataset)
     assert objective_of(model, dataset, "mse").loss == ("mse", "categorical_crossentropy")
+
+
+def two_outputs(as_dict: bool = False, **compilation):
+    inputs = keras.Input((4,))
+    first, second = (layers.Dense(3, name=name)(inputs) for name in ("one", "two"))
+    model = keras.Model(inputs, {"b": first, "a": second} if as_dict else [first, second])
+    model.compile(**compilation)
+    return model
+
+
+TWO = Dataset.from_arrays(
+    np.zeros((12, 4), np.float32), [VALUES, VALUES], np.zeros((12, 4), np.float32), [VALUES, VALUES]
+)
+
+
+@pytest.mark.parametrize(("given", "taken"), [([0.5, 2], (0.5, 2.0)), ({"two": 3, "one": 1}, (1.0, 3.0)), (None, ())])
+def test_the_compiled_weights_of_several_losses_are_taken_in_model_order(given, taken):
+    model = two_outputs(loss=["mse", "mae"], loss_weights=given)
+
+    assert objective_of(model, TWO).loss_weights == taken
+
+
+def test_losses_of_a_model_that_answers_with_a_dict_are_named_by_its_keys():
+    objective = objective_of(two_outputs(True, loss={"a": "mse", "b": "mae"}, loss_weights={"a": 1, "b": 0.1}), TWO)
+
+    assert (objective.loss, objective.loss_weights) == (("mse", "mae"), (1.0, 0.1))
