@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgepress.compression.checkpoints import Checkpoint, Checkpoints, key_of, model_fingerprint
 from edgepress.compression.distillation.response import distill_response
@@ -19,9 +22,10 @@ from edgepress.compression.report import CompressionReport
 from edgepress.compression.steps import Judge, Step, StepContext, StepEntry
 from edgepress.data import InputSpec, TrainingData
 from edgepress.data.fingerprint import sha256_of_arrays
+from edgepress.errors import CompressionError
 from edgepress.progress import Progress, Silent
 from edgepress.training.cost import Cost, cost_of
-from edgepress.training.evaluate import metric_of
+from edgepress.training.evaluate import predict
 from edgepress.training.metrics import metric_named
 from edgepress.training.objective import Objective
 from edgepress_converters.options import ConversionOptions
@@ -80,13 +84,13 @@ def compress(
 
     Raises:
         ModelError: the model is no functional or Sequential model.
-        CompressionError: a step could not do its work.
+        CompressionError: a step could not do its work, or a model answers NaN.
     """
     progress = progress or Silent()
     context = StepContext(data, objective, model, recipe.conversion, judge, seed, progress)
     store = Checkpoints(checkpoints)
     key = key_of(_CHECKPOINT_VERSION, _origin(context, keep=checkpoints is not None))
-    first = state = _measured(model, context)
+    first = state = _measured(model, context, "as it came in")
     entries: list[StepEntry] = []
     for number, settings in enumerate(recipe.step, start=1):
         key = key_of(key, identity_of(settings))
@@ -123,7 +127,7 @@ def _run(before: _State, settings: StepSettings, context: StepContext) -> tuple[
     started = time.monotonic()
     outcome = STEPS[settings.kind, _word(settings)](before.model, settings, context)
     duration_s = time.monotonic() - started
-    after = _measured(outcome.model, context)
+    after = _measured(outcome.model, context, f"after the step {settings.kind}")
     entry = StepEntry(
         kind=settings.kind,
         settings={**settings.model_dump(mode="json", exclude_none=True), **outcome.choices},
@@ -149,9 +153,17 @@ def _word(settings: StepSettings) -> str:
     raise AssertionError(f"step kind {settings.kind} has no word to choose its implementation by")
 
 
-def _measured(model: Any, context: StepContext) -> _State:
+def _measured(model: Any, context: StepContext, when: str) -> _State:
     metric = metric_named(context.objective.metric)
-    return _State(model, cost_of(model), metric_of(model, context.data.val, metric))
+    val = context.data.val
+    outputs = predict(model, val.inputs)
+    value = metric.compute(outputs, val.targets)
+    if not math.isfinite(value) or any(np.isnan(output).any() for output in outputs):
+        raise CompressionError(
+            f"the model {when} answers NaN or infinity on the validation data ({metric.name} {value}): look for such "
+            "weights in it, and for inputs of another scale than it was trained on"
+        )
+    return _State(model, cost_of(model), value)
 
 
 def _as_recorded(checkpoint: Checkpoint) -> _State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -12,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgepress.errors import NotBuiltYetError, RecipeError
 from edgepress.models import model_sha256
@@ -24,8 +25,17 @@ Epochs = Annotated[int, Field(ge=0)]
 LearningRate = Annotated[float, Field(gt=0)]
 
 
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w .+=@-]{0,79}", name):
+        raise ValueError(
+            f"{name!r} is no name: folders are called by it, so it begins with a letter, a digit or _, goes on with "
+            "these, spaces and .+=@-, and has at most 80 characters"
+        )
+    return name
+
+
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class PruneStep(_Table):
@@ -155,13 +165,13 @@ class Recipe(_Table):
     """What to do with a model, in order.
 
     Attributes:
-        name: what the table calls it.
+        name: what the table and folders call it.
         description: one sentence.
         step: the compression steps, in order (TOML: ``[[step]]``); none: conversion only.
         convert: how the result becomes a TFLite file (TOML: ``[convert]``).
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, AfterValidator(_check_name)]
     description: str = ""
     step: tuple[Annotated[StepSettings, Field(discriminator="kind")], ...] = Field(default=(), strict=False)
     convert: Convert = Convert()

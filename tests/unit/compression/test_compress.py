@@ -8,6 +8,7 @@ import pytest
 from edgepress.compression import compress as module
 from edgepress.compression.compress import compress
 from edgepress.compression.recipe import DistillStep, FactorizeStep, PruneStep, Rank, Recipe, Width
+from edgepress.errors import CompressionError
 from edgepress.training.objective import objective_of
 from support.compress_models import blobs, compiled, dense_net, largest_difference, made, residual_cnn
 
@@ -192,3 +193,11 @@ def test_every_built_word_of_the_recipes_has_a_step():
         ("factorize", "svd"),
         ("distill", "response"),
     }
+
+
+def test_a_model_that_answers_nan_is_refused_before_any_step(dataset):
+    model = compiled(made(residual_cnn))
+    model.get_layer("classes").kernel.assign(np.full(model.get_layer("classes").kernel.shape, np.nan))
+
+    with pytest.raises(CompressionError, match=r"as it came in answers NaN.*accuracy"):
+        compressed(model, dataset, PRUNE)

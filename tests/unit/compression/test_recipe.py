@@ -87,6 +87,9 @@ def test_a_recipe_without_a_name_takes_its_file_s():
             ["step.1", "round_to goes with"],
         ),
         ('[[step]]\nkind = "distill"\nstudent = { width = 2.0 }', ["step.1.student", "2.0"]),
+        ('[[step]]\nkind = "distill"\ntemperature = inf', ["step.1.temperature", "inf", "finite"]),
+        ('name = "../other"', ["name", "'../other'", "folders"]),
+        ('name = ""', ["name", "''"]),
         ('[[step]]\nkind = "prune"\nstructure = \n', ["not valid TOML", "line 3"]),
     ],
 )

@@ -84,3 +84,10 @@ def test_a_shared_dense_layer_is_factorized_once():
 
     assert len(read(factorized).calls("shared_low_rank")) == 2
     assert largest_difference(model, factorized) < 1e-4
+
+
+def test_a_frozen_dense_layer_stays_frozen_in_both_its_factors():
+    layer = keras.layers.Dense(8, trainable=False)
+    layer.build((None, 8))
+
+    assert [new.layer.trainable for new in factors(layer, 2, "first")] == [False, False]

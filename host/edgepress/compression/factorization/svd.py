@@ -90,7 +90,12 @@ def factors(layer: Any, rank: int, first_name: str) -> list[NewLayer]:
     u, s, v = np.linalg.svd(kernel, full_matrices=False)
     root = np.sqrt(s[:rank])
     first = keras.layers.Dense(
-        rank, use_bias=False, name=first_name, dtype=layer.dtype_policy, kernel_regularizer=layer.kernel_regularizer
+        rank,
+        use_bias=False,
+        name=first_name,
+        dtype=layer.dtype_policy,
+        kernel_regularizer=layer.kernel_regularizer,
+        trainable=layer.trainable,
     )
     second = reconfigured(layer)
     bias = layer.get_weights()[1:]
