@@ -52,14 +52,13 @@ class Answer:
         return [(self.labels[i] if named else str(i), float(values[i])) for i in order]
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values."""
+        """JSON values; None for outputs that are NaN or infinite."""
         return {
-            "schema": 1,
             "device": self.device,
             "runtime": self.runtime,
             "latency_ns": self.latency_ns,
             "labels": list(self.labels),
-            "outputs": [output.tolist() for output in self.outputs],
+            "outputs": [_json_numbers(output) for output in self.outputs],
         }
 
 
@@ -111,6 +110,8 @@ def read_input(path: Path, tensor: TensorSpec, spec: dict[str, Any]) -> Array:
         array: Array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} is not a .npy array: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path} has the dtype {array.dtype}; numbers are wanted")
     if array.shape == tensor.shape[1:]:
         array = array[None]
     if array.shape != tensor.shape:
@@ -150,6 +151,12 @@ def _input_spec(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError):
         return {}
     return spec
+
+
+def _json_numbers(array: Array) -> Any:
+    numbers = array.astype(object)
+    numbers[~np.isfinite(array)] = None
+    return numbers.tolist()
 
 
 def _names(paths: Sequence[str | Path]) -> str:

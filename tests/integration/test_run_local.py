@@ -79,7 +79,7 @@ def test_infer_prints_the_best_entries_and_the_time(told: dict[str, subprocess.C
 
 
 def test_infer_knows_the_labels_of_a_compressed_model(shell: Shell, told: object) -> None:
-    answer = shell.json("infer", "small/model.tflite", "--device", "local", "--input", "digit.npy")
+    (answer,) = shell.json("infer", "small/model.tflite", "--device", "local", "--input", "digit.npy")["answers"]
     assert answer["labels"] == [str(digit) for digit in range(10)]
     assert np.argmax(answer["outputs"][0]) in range(10)
     assert answer["latency_ns"] > 0

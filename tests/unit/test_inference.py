@@ -1,5 +1,6 @@
 """A picture or an array becomes what a model takes, by its input spec."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,9 @@ def _save(path: Path, value: Any) -> Path:
         ("x.png", b"hello", "not a picture"),
         ("x.npy", np.ones((3, 3)), r"has shape \(3, 3\); input 'image' takes \(8, 8, 1\)"),
         ("x.npy", np.full((8, 8, 1), np.nan), "NaN"),
+        ("x.npy", np.full((8, 8, 1), "a"), "dtype <U1; numbers are wanted"),
     ],
-    ids=["missing", "text", "damaged-array", "damaged-picture", "shape", "nan"],
+    ids=["missing", "text", "damaged-array", "damaged-picture", "shape", "nan", "words"],
 )
 def test_what_cannot_be_read_is_explained(name: str, content: Any, said: str, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -89,3 +91,8 @@ def test_answers_are_ranked_by_value_and_named_by_label() -> None:
     assert answer.ranked(2) == [("dog", 0.7), ("bird", 0.2)]
     unnamed = Answer("local", "x 1", (np.array([0.1, 0.7, 0.2]),), (), 1000)
     assert unnamed.ranked(1) == [("1", 0.7)]
+
+
+def test_an_answer_that_is_no_number_is_null_in_json() -> None:
+    answer = Answer("local", "x 1", (np.array([0.5, np.nan, np.inf], np.float32),), (), 1000)
+    assert json.loads(json.dumps(answer.as_json(), allow_nan=False))["outputs"] == [[0.5, None, None]]

@@ -19,6 +19,7 @@ from edgepress.cli import options
 @options.plan
 @options.threads
 @options.runtime
+@options.cache
 @options.database
 @options.as_json
 def bench(files: tuple[Path, ...], as_json: bool, devices: tuple[str, ...], **settings: Any) -> None:

@@ -27,7 +27,7 @@ def deploy(file: Path, devices: tuple[str, ...], app: str | None, runtime: str |
     with console.make_progress() as progress:
         releases = [
             (device, pipeline.deploy(file, device=device, app=app, runtime=runtime, progress=progress))
-            for device in devices
+            for device in options.resolved(devices)
         ]
     if as_json:
         printing.print_json(

@@ -35,9 +35,11 @@ def infer(
     from edgepress import inference
     from edgepress.cli import printing
 
-    for device in devices:
-        answer = inference.infer(file, device=device, inputs=inputs, runtime=runtime)
-        if as_json:
-            printing.print_json(answer.as_json())
-        else:
+    answers = [
+        inference.infer(file, device=device, inputs=inputs, runtime=runtime) for device in options.resolved(devices)
+    ]
+    if as_json:
+        printing.print_json({"schema": 1, "answers": [answer.as_json() for answer in answers]})
+    else:
+        for answer in answers:
             printing.print_answer(answer, top)

@@ -62,25 +62,34 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
+        _print_if_json(error, error.format_message())
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = 130
     except EdgepressError as error:
-        _explain(error)
+        _explain(error, str(error))
+        code = 1
+    except OSError as error:  # a full disk, a folder that is not ours
+        _explain(error, f"{error.strerror}: {error.filename}" if error.filename else str(error))
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _explain(error: EdgepressError) -> None:
+def _explain(error: Exception, message: str) -> None:
+    _print_if_json(error, message)
+    click.echo(f"error: {message}", err=True)
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"  {note}", err=True)
+
+
+def _print_if_json(error: Exception, message: str) -> None:
+    """With --json, stdout is one JSON document whatever happens."""
     if "--json" in sys.argv:
         from edgepress.cli.printing import print_json
 
-        print_json({"schema": 1, "error": {"type": type(error).__name__, "message": str(error)}})
-    click.echo(f"error: {error}", err=True)
-    for note in getattr(error, "__notes__", ()):
-        click.echo(f"  {note}", err=True)
+        print_json({"schema": 1, "error": {"type": type(error).__name__, "message": message}})
 
 
 if __name__ == "__main__":

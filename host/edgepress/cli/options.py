@@ -30,6 +30,13 @@ def devices(required: bool = True) -> Callable[[Command], Command]:
     )
 
 
+def resolved(devices: tuple[str, ...]) -> list[str]:
+    """Return the names behind ``--device``, those of a @group in its place."""
+    from edgepress.devices.inventory import Inventory
+
+    return [config.name for config in Inventory.load().resolve(devices)]
+
+
 def recipes() -> Callable[[Command], Command]:
     """``--recipe`` (repeatable, commas)."""
     return click.option(
@@ -60,10 +67,16 @@ imports = click.option(
     metavar="MODULE",
     multiple=True,
     callback=_split,
-    help="Import this module first: for custom layers.",
+    help="Module with custom layers, losses or metrics of the model; may be repeated or comma-separated.",
 )
 metric = click.option("--metric", metavar="NAME", help="Judge by this metric instead of the compiled one.")
-seed = click.option("--seed", type=int, default=0, show_default=True, help="Of training, splits and sampling.")
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Of training, splits and sampling.",
+)
 plan = click.option(
     "--plan",
     type=click.Choice(["quick", "standard"]),
@@ -89,6 +102,6 @@ cache = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     envvar="EDGEPRESS_CACHE",
     show_envvar=True,
-    help="Where compressed models are kept for the next call.",
+    help="Where compressed models and unfinished measurements are kept for the next call.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")

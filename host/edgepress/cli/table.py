@@ -42,8 +42,10 @@ def table(
     from edgepress.cli import printing
     from edgepress.table.store import ResultStore
 
+    # A name is taken as it is: a device may have left the inventory, its rows stay.
+    names = [name for word in devices for name in (options.resolved((word,)) if word.startswith("@") else (word,))]
     with ResultStore.open(db) as store:
-        rows = store.rows(devices=devices, model=model, recipe=recipe, limit=limit)
+        rows = store.rows(devices=names, model=model, recipe=recipe, limit=limit)
     printing.print_rows(rows, "json" if as_json else format_)
 
 

@@ -1,0 +1,56 @@
+"""--device means the same on every command."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from edgepress import inference, pipeline
+from edgepress.cli.deploy import deploy
+from edgepress.cli.infer import infer
+from edgepress.cli.table import table
+from edgepress.inference import Answer
+from edgepress.table.store import ResultStore
+from edgepress_agent.protocol.messages import ReleaseState
+
+
+@pytest.fixture(autouse=True)
+def inventory(tmp_path, monkeypatch):
+    path = tmp_path / "devices.toml"
+    path.write_text(
+        'schema = 1\n[devices.pi4]\ntarget = "pi@pi4"\n[devices.pi5]\ntarget = "pi@pi5"\n'
+        '[groups]\nshelf = ["pi4", "pi5"]\n'
+    )
+    monkeypatch.setenv("EDGEPRESS_DEVICES", str(path))
+
+
+def output_of(command, *words):
+    result = CliRunner().invoke(command, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_infer_asks_each_device_of_a_group_and_prints_one_document(monkeypatch):
+    monkeypatch.setattr(inference, "infer", lambda file, *, device, **_: Answer(device, "x 1", (), (), 1))
+
+    answers = json.loads(output_of(infer, "m.tflite", "-d", "@shelf", "--input", "x.npy", "--json"))["answers"]
+
+    assert [answer["device"] for answer in answers] == ["pi4", "pi5"]
+
+
+def test_deploy_reaches_each_device_of_a_group(monkeypatch):
+    release = ReleaseState(app="a", current="1", previous=None, releases=("1",), path="/a")
+    monkeypatch.setattr(pipeline, "deploy", lambda file, **_: release)
+
+    releases = json.loads(output_of(deploy, "m.tflite", "-d", "@shelf,local", "--json"))["releases"]
+
+    assert [one["device"] for one in releases] == ["pi4", "pi5", "local"]
+
+
+def test_the_table_takes_groups_and_names_that_left_the_inventory(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(ResultStore, "rows", lambda self, *, devices, **_: asked.append(devices) or ())
+
+    output_of(table, "-d", "@shelf,gone", "--db", str(tmp_path / "table.db"))
+
+    assert asked == [["pi4", "pi5", "gone"]]

@@ -1,0 +1,63 @@
+"""How a command ends: exit code, one message, one JSON document."""
+
+import json
+import sys
+
+import click
+import pytest
+
+from edgepress.cli import main as module
+from edgepress.errors import RecipeError
+
+
+@pytest.fixture
+def ends(monkeypatch, capsys):
+    """Run a command line to its end: exit code, stdout, stderr."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["edgepress", *words])
+        with pytest.raises(SystemExit) as end:
+            module.main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """A command that fails with an error of the test's choice."""
+
+    def fail_with(error):
+        @click.command(context_settings={"ignore_unknown_options": True})
+        @click.argument("words", nargs=-1)
+        def fail(words):
+            raise error
+
+        monkeypatch.setattr(module, "cli", fail)
+
+    return fail_with
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (RecipeError("no such recipe"), 1, "no such recipe"),
+        (OSError(28, "No space left on device", "/x"), 1, "No space left on device: /x"),
+        (click.UsageError("no such option"), 2, "no such option"),
+    ],
+)
+def test_an_error_is_a_message_and_with_json_a_document_too(ends, failing, error, code, message):
+    failing(error)
+
+    assert ends("x")[:2] == (code, "")
+    ended, stdout, stderr = ends("x", "--json")
+    assert (ended, json.loads(stdout)["error"]) == (code, {"type": type(error).__name__, "message": message})
+    assert message in stderr
+
+
+def test_an_interruption_is_130(ends, failing):
+    failing(KeyboardInterrupt())
+
+    code, stdout, stderr = ends("x")
+
+    assert (code, stdout, stderr.strip()) == (130, "", "interrupted")
