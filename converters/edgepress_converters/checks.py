@@ -6,18 +6,22 @@ import numpy as np
 
 from edgepress_converters.errors import CalibrationError, UnexpectedFloatError, UnsupportedOptionError
 from edgepress_converters.model import TFLiteModel
-from edgepress_converters.options import ConversionOptions
+from edgepress_converters.options import FORMATS, ConversionOptions
 from edgepress_converters.worker.messages import Array
 
 NAMED_TENSORS = 5  # in an error's message; its attribute has all
 
 
 def check_options(options: ConversionOptions) -> None:
-    """Refuse what is not built yet.
+    """Refuse what does not exist, or is not built yet.
 
     Raises:
         UnsupportedOptionError: names the option, and what there is instead.
     """
+    if options.format not in FORMATS:
+        raise UnsupportedOptionError(f"there is no format {options.format!r}; there are {', '.join(FORMATS)}")
+    if options.io not in ("float32", "int8"):
+        raise UnsupportedOptionError(f"io = {options.io!r} is not built; float32 and int8 are")
     if options.backend != "tflite":
         raise UnsupportedOptionError(f'backend = "{options.backend}" is not built yet; "tflite" is')
     if options.calibration != "minmax":

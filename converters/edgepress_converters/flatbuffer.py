@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -153,6 +154,8 @@ class _Reader:
         quantization = tensor.Quantization()
         if quantization is not None and quantization.ScaleLength() == 1:
             scale = float(quantization.Scale(0))
+            if not math.isfinite(scale):
+                raise NotTFLiteError(f"a tensor has the scale {scale}")
             zero_point = int(quantization.ZeroPoint(0)) if quantization.ZeroPointLength() else 0
         return _Tensor(
             name=self._text(tensor.Name()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -41,7 +40,3 @@ class ConversionOptions:
     def needs_calibration(self) -> bool:
         """Whether the format takes a representative dataset."""
         return self.format in CALIBRATED_FORMATS
-
-    def allowing_float(self, *operators: str) -> ConversionOptions:
-        """Return a copy that also allows these operators to stay float."""
-        return dataclasses.replace(self, allow_float=tuple(dict.fromkeys((*self.allow_float, *operators))))

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress_converters.checks import calibration_samples, refuse_unexpected_float
-from edgepress_converters.errors import CalibrationError, UnexpectedFloatError
+from edgepress_converters.checks import calibration_samples, check_options, refuse_unexpected_float
+from edgepress_converters.errors import CalibrationError, UnexpectedFloatError, UnsupportedOptionError
 from edgepress_converters.model import TensorSpec, TFLiteModel
 from edgepress_converters.options import ConversionOptions
 
@@ -83,3 +84,17 @@ def test_all_operators_are_named_but_only_the_first_of_many_tensors() -> None:
     assert caught.value.tensors == tuple(f"tensor{index}" for index in range(9))
     with pytest.raises(UnexpectedFloatError, match="at RSQRT: tensor1"):
         refuse_unexpected_float(model_with("int8", "int8", tensors), ConversionOptions("int8", allow_float=("NEG",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"format": "INT8"}, "no format 'INT8'; there are float32, float16, dynamic, int8, int16x8"),
+        ({"io": "uint8"}, "'uint8' is not built"),
+        ({"backend": "ai-edge-quantizer"}, "not built yet"),
+        ({"calibration": "mse"}, "not built yet"),
+    ],
+)
+def test_an_option_that_does_not_exist_is_refused_with_what_there_is(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UnsupportedOptionError, match=said):
+        check_options(ConversionOptions(**options))
