@@ -32,6 +32,7 @@ def make_arrays() -> dict[str, Any]:
     arrays: dict[str, Any] = {
         "labels": np.array([str(name) for name in digits.target_names]),
         "color": np.array("gray"),
+        "scale": np.array(255.0),  # a picture has 0..255
     }
     for name, part in (("train", slice(0, 1000)), ("val", slice(1000, 1297)), ("test", slice(1297, None))):
         arrays[f"x_{name}"], arrays[f"y_{name}"] = images[part], targets[part]

@@ -31,7 +31,7 @@ if [ "$extra" = dev ]; then
         apt_install python3-venv "provisioning tests; left out without it" || true
 fi
 
-[ -x $venv/bin/python ] || "$python" -m venv $venv
+[ -x $venv/bin/pip ] || "$python" -m venv $venv
 echo "installing edgepress[$extra] into $venv (TensorFlow is large: a minute or two)"
 $venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
 touch $venv/.$extra
