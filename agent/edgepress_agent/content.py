@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from edgepress_agent.durable import sha256_of, sync_directory
+from edgepress_agent.durable import only_one, sha256_of, sync_directory
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.messages import BlobState
@@ -86,6 +86,13 @@ class ContentStore:
         part = self._part(sha256)
         if not part.exists():
             raise Fault("not-found", f"nothing of {sha256} was uploaded", sha256=sha256)
+        with only_one(self._home.incoming):
+            return self._take(sha256, total_bytes, part)
+
+    def _take(self, sha256: str, total_bytes: int, part: Path) -> BlobState:
+        state = self.state(sha256)
+        if state.present:  # another host sent the same and was quicker
+            return state
         if state.received_bytes != total_bytes:
             raise Fault(
                 "bad-request",

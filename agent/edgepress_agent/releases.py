@@ -9,17 +9,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import re
 import shutil
 import time
 from pathlib import Path
-from typing import Iterator, Optional, Tuple
+from typing import Optional, Tuple
 
 from edgepress_agent.content import ContentStore
-from edgepress_agent.durable import replace_file, switch_link, sync_directory, sync_file
+from edgepress_agent.durable import only_one, replace_file, switch_link, sync_directory, sync_file
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.codec import dumps, loads
@@ -64,7 +62,7 @@ class ReleaseStore:
         model = self._content.path(spec.model_sha256)
         folder = self._folder(spec.app)
         (folder / "releases").mkdir(parents=True, exist_ok=True)
-        with _only_one(folder):
+        with only_one(folder):
             for debris in (folder / "releases").glob(".new-*"):
                 shutil.rmtree(debris)
             old = _target(folder / "current")
@@ -104,16 +102,6 @@ class ReleaseStore:
                 f"an application's name has lower case letters, digits, '.', '_' and '-', at most 64; got {app[:80]!r}",
             )
         return self._home.apps / app
-
-
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _target(link: Path) -> Optional[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,11 @@ class AgentProcess:
 
     def run(self, spec: JobSpec) -> JobReport:
         return self.report(self.start(spec))
+
+
+def files_of_at_most(size_bytes: int) -> Callable[[], None]:
+    """Return a ``preexec_fn`` that lets no file grow larger: stands in for a full disk, writes really fail midway."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
 
 def configuration(sha256: str, **changes: Any) -> Configuration:

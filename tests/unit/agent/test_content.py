@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import hashlib
-import resource
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepress_agent import content
 from edgepress_agent.content import ContentStore
+from edgepress_agent.durable import sha256_of
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.codec import from_wire
 from edgepress_agent.protocol.messages import BlobState
-from support.agent_process import MODELS, AgentProcess, Refused
+from support.agent_process import MODELS, AgentProcess, Refused, files_of_at_most
 
 CONTENT = bytes(range(256)) * 8
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -101,6 +103,23 @@ def test_what_is_there_is_not_uploaded_again(store: ContentStore) -> None:
     assert store.path(SHA256).read_bytes() == CONTENT
 
 
+def test_two_hosts_that_send_the_same_content_both_succeed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload(ContentStore(home), 0, 2048)
+    answers: list[BlobState] = []
+    other = Thread(target=lambda: answers.append(ContentStore(home).commit(SHA256, 2048)))
+
+    def slowly(path: Path) -> str:
+        if not other.ident:
+            other.start()
+            other.join(0.2)  # it may wait for us, but must not take the file away under us
+        return sha256_of(path)
+
+    monkeypatch.setattr(content, "sha256_of", slowly)
+    answers.append(ContentStore(home).commit(SHA256, 2048))
+    other.join()
+    assert answers == [BlobState(SHA256, present=True, received_bytes=2048)] * 2
+
+
 @pytest.mark.parametrize("name", ["", "0" * 63, "0" * 65, "A" * 64, "../" + "0" * 61, "0" * 63 + "\n", "0" * 63 + "/"])
 def test_only_a_sha256_names_content(store: ContentStore, home: Home, name: str) -> None:
     for call in (
@@ -131,19 +150,15 @@ def test_an_upload_that_cannot_fit_is_refused_before_it_begins(store: ContentSto
 
 
 def test_what_was_written_before_the_disk_was_full_stays_and_is_completed_later(home: Home, lock_file: Path) -> None:
-    """The limit on the size of files (RLIMIT_FSIZE) stands in for a full disk: the write really fails midway."""
-    content = bytes(100_000)
-    sha256 = hashlib.sha256(content).hexdigest()
+    whole = bytes(100_000)
+    sha256 = hashlib.sha256(whole).hexdigest()
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, resource.RLIM_INFINITY))
-
-    with AgentProcess(home.root, lock_file, preexec_fn=limit) as agent:
+    with AgentProcess(home.root, lock_file, preexec_fn=files_of_at_most(65_536)) as agent:
         with pytest.raises(Refused) as refused:
-            agent.call("upload", content, sha256=sha256, offset=0, total_bytes=len(content))
+            agent.call("upload", whole, sha256=sha256, offset=0, total_bytes=len(whole))
         assert refused.value.code == "disk-full"
         kept = from_wire(BlobState, agent.call("stat", sha256=sha256))
         assert kept == BlobState(sha256, present=False, received_bytes=65_536)
     with AgentProcess(home.root, lock_file) as agent:
-        agent.call("upload", content[65_536:], sha256=sha256, offset=65_536, total_bytes=len(content))
-        assert agent.call("commit", sha256=sha256, total_bytes=len(content))["present"]
+        agent.call("upload", whole[65_536:], sha256=sha256, offset=65_536, total_bytes=len(whole))
+        assert agent.call("commit", sha256=sha256, total_bytes=len(whole))["present"]
