@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import sys
 import time
-import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Callable, Dict, Optional, Tuple
 
 from edgepress_agent import __version__, benchmark, evaluate, install
 from edgepress_agent.facts import read_facts
-from edgepress_agent.faults import Fault, fault_of_os_error
+from edgepress_agent.faults import failure_of
 from edgepress_agent.home import Home
 from edgepress_agent.job_folder import JobFolder
 from edgepress_agent.lock import BoardLock, lock_path, read_lock
@@ -39,14 +38,14 @@ def main(directory: Path, home: Home) -> int:
     signal.signal(signal.SIGTERM, _raise_cancelled)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    spec = folder.read_spec()
+    lock = BoardLock(lock_path(os.environ))
     begun = time.time_ns()
     facts: Optional[DeviceFacts] = None
     findings = Findings()
     status, failure = "failed", None
     try:
         folder.write_process_id(os.getpid())
-        lock = BoardLock(lock_path(os.environ))
-        spec = folder.read_spec()
         facts = read_facts(home)
         _wait_for_board(folder, lock, spec.requested_by)
         begun = time.time_ns()
@@ -57,8 +56,9 @@ def main(directory: Path, home: Home) -> int:
     except BaseException as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # too late: the report is written now
         status, failure = _verdict(error)
-    spec = folder.read_spec()
-    folder.finish(
+        with contextlib.suppress(ProcessLookupError):  # not started by a server: a group of somebody else's
+            os.killpg(os.getpid(), signal.SIGTERM)  # what a pip that was killed has started, such as a compiler
+    report = folder.write_report(
         JobReport(
             protocol=PROTOCOL_VERSION,
             job_id=folder.job_id,
@@ -76,7 +76,9 @@ def main(directory: Path, home: Home) -> int:
             failure=failure,
         )
     )
-    return 0 if status == "ended" else 1
+    lock.release()  # first: whoever hears that the job has ended finds the board free
+    folder.finish(report)
+    return 0 if report.status == "ended" else 1
 
 
 def _wait_for_board(folder: JobFolder, lock: BoardLock, requested_by: str) -> None:
@@ -93,13 +95,7 @@ def _wait_for_board(folder: JobFolder, lock: BoardLock, requested_by: str) -> No
 def _verdict(error: BaseException) -> Tuple[str, Failure]:
     if isinstance(error, Cancelled):
         return "cancelled", Failure("cancelled", "cancelled on request")
-    if isinstance(error, Fault):
-        return "failed", error.failure
-    traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
-    if isinstance(error, OSError):
-        return "failed", fault_of_os_error(error, "the job could not go on").failure
-    details = {"traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__))[-8000:]}
-    return "failed", Failure("internal", f"{type(error).__name__}: {error}", details)
+    return "failed", failure_of(error)
 
 
 def _raise_cancelled(_number: int, _frame: Optional[FrameType]) -> None:

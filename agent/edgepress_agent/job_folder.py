@@ -9,6 +9,7 @@
 ``job.log``         what the job and its workers wrote to stdout and stderr
 ``report.json``     the :class:`JobReport`, written before the state becomes final
 ``outputs.npys``    outputs of an evaluation
+``reserve``         room on the disk for the last words
 =================== =================================================================================================
 """
 
@@ -16,11 +17,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional, Tuple
 
 from edgepress_agent.durable import replace_file
+from edgepress_agent.faults import failure_of
 from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
 from edgepress_agent.protocol.messages import JobReport, JobSpec, JobState
 
@@ -29,6 +32,8 @@ REPORT = "report.json"
 OUTPUTS = "outputs.npys"
 LOG = "job.log"
 _FETCHABLE = (REPORT, OUTPUTS, LOG)
+_RESERVE = "reserve"
+RESERVE_BYTES = 64 << 10
 
 
 def first_state(job_id: str, spec: JobSpec) -> JobState:
@@ -79,6 +84,10 @@ class JobFolder:
             return None
         return status.st_ino, status.st_mtime_ns
 
+    def unchanged_for_s(self) -> float:
+        """Return how long ago the state was last written, by the board's clock."""
+        return time.time() - (self.path / "state.json").stat().st_mtime
+
     def write_state(self, state: JobState) -> JobState:
         """Write a state that is not final. It need not outlast a power cut: the job does not either."""
         replace_file(self.path / "state.json", dumps(to_wire(state)), durable=False)
@@ -89,9 +98,27 @@ class JobFolder:
         state = self.read_state()
         return self.write_state(replace(state, revision=state.revision + 1, **changes))
 
+    def make_reserve(self) -> None:
+        """Take room now, so that a job on a disk that fills up can still say so."""
+        with (self.path / _RESERVE).open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, RESERVE_BYTES)
+
+    def write_report(self, report: JobReport) -> JobReport:
+        """Write the report, durably. Where the disk has no room for it, one that says just that takes its place."""
+        try:
+            replace_file(self.path / REPORT, dumps(to_wire(report)))
+        except OSError as error:
+            failure = report.failure or failure_of(error)
+            status = "failed" if report.status == "ended" else report.status
+            reduced = replace(report, status=status, runs=(), evaluation=None, states=(), failure=failure)
+            (self.path / _RESERVE).unlink(missing_ok=True)
+            replace_file(self.path / REPORT, dumps(to_wire(reduced)))
+            return reduced
+        return report
+
     def finish(self, report: JobReport) -> JobState:
-        """Write the report, then the final state."""
-        replace_file(self.path / REPORT, dumps(to_wire(report)))
+        """Write the final state that a report, already written, brings about."""
+        (self.path / _RESERVE).unlink(missing_ok=True)
         state = self.final_state(report)
         replace_file(self.path / "state.json", dumps(to_wire(state)))
         return state

@@ -22,6 +22,7 @@ from edgepress_agent.durable import sha256_of
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
 from edgepress_agent.job_folder import FINAL, LOG, REPORT, JobFolder, first_state
+from edgepress_agent.protocol.codec import WireError
 from edgepress_agent.protocol.frames import CHUNK_BYTES
 from edgepress_agent.protocol.messages import PROTOCOL_VERSION, Failure, FileChunk, JobReport, JobSpec, JobState
 
@@ -29,6 +30,10 @@ LONGEST_WAIT_S = 60.0
 TERMINATE_GRACE_S = 10.0  # a job writes its report within it
 POLL_S = 0.05  # one stat() each: the board may be measuring
 LIVENESS_S = 0.5  # how often a waiting server asks whether the job's process lives
+# How long a job that ended waits to be acknowledged. A lost link leaves evaluations and installations that no host
+# comes back for, because asking again is cheap; a measurement is worth more.
+MEASUREMENT_KEPT_S = 30 * 86_400.0
+OTHERS_KEPT_S = 86_400.0
 _JOB_ID = re.compile(r"[0-9]{8}T[0-9]{9}-[0-9a-f]{8}")
 
 
@@ -44,32 +49,25 @@ class JobStore:
         """Start a job's process and return without waiting for it."""
         self._forget_ended_children()
         self._home.jobs.mkdir(parents=True, exist_ok=True)
-        for debris in self._home.jobs.glob(".gone-*"):
-            shutil.rmtree(debris, ignore_errors=True)
+        self._tidy_up()
         job_id = _new_id(time.time_ns())
-        new = JobFolder(self._home.jobs / f".new-{job_id}")
-        new.path.mkdir()
-        new.write_spec(spec)
         state = first_state(job_id, spec)
-        new.write_state(state)
-        alive = new.lock_alive()
-        try:
+        with contextlib.ExitStack() as unless_started:
+            new = JobFolder(self._home.jobs / f".new-{job_id}")
+            new.path.mkdir()
+            unless_started.callback(shutil.rmtree, new.path, ignore_errors=True)
+            new.write_spec(spec)
+            new.write_state(state)
+            new.make_reserve()
             folder = JobFolder(self._home.jobs / job_id)
-            new.path.rename(folder.path)
-            with (folder.path / LOG).open("ab") as log:
-                self._children.append(
-                    subprocess.Popen(
-                        launch.command(sys.executable, "job", str(folder.path)),
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        pass_fds=(alive,),  # the job inherits the lock that says it lives
-                        start_new_session=True,
-                        env={**os.environ, "EDGEPRESS_HOME": str(self._home.root)},
-                    )
-                )
-        finally:
-            os.close(alive)
+            alive = new.lock_alive()
+            try:
+                new.path.rename(folder.path)
+                unless_started.callback(shutil.rmtree, folder.path, ignore_errors=True)
+                self._children.append(self._process(folder, alive))
+            finally:
+                os.close(alive)
+            unless_started.pop_all()
         return state
 
     def states(self) -> Tuple[JobState, ...]:
@@ -79,7 +77,7 @@ class JobStore:
         names = sorted(path.name for path in self._home.jobs.iterdir() if _JOB_ID.fullmatch(path.name))
         states = []
         for name in names:
-            with contextlib.suppress(Fault, FileNotFoundError):  # somebody else acknowledged it just now
+            with contextlib.suppress(Fault, FileNotFoundError, WireError):  # just acknowledged; of another version
                 states.append(self.state(name))
         return tuple(states)
 
@@ -153,7 +151,29 @@ class JobStore:
             raise Fault("busy", f"job {job_id} is {state.status}: cancel it before it is deleted")
         gone = self._home.jobs / f".gone-{job_id}"
         self._folder(job_id).path.rename(gone)
-        shutil.rmtree(gone)
+        shutil.rmtree(gone, ignore_errors=True)  # what is left of it the next start removes
+
+    def _process(self, folder: JobFolder, alive: int) -> subprocess.Popen[bytes]:
+        with (folder.path / LOG).open("ab") as log:
+            return subprocess.Popen(
+                launch.command(sys.executable, "job", str(folder.path)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(alive,),  # the job inherits the lock that says it lives
+                start_new_session=True,
+                env={**os.environ, "EDGEPRESS_HOME": str(self._home.root)},
+            )
+
+    def _tidy_up(self) -> None:
+        """Remove what nobody will ask for: folders half deleted, and jobs that ended long ago."""
+        for debris in self._home.jobs.glob(".gone-*"):
+            shutil.rmtree(debris, ignore_errors=True)
+        for state in self.states():
+            kept_s = MEASUREMENT_KEPT_S if state.kind == "benchmark" else OTHERS_KEPT_S
+            with contextlib.suppress(Fault, FileNotFoundError):  # its host, or another one's agent, was quicker
+                if state.status in FINAL and self._folder(state.job_id).unchanged_for_s() > kept_s:
+                    self.acknowledge(state.job_id)
 
     def _signal_until_dead(self, folder: JobFolder, number: signal.Signals, patience_s: float) -> bool:
         end = time.monotonic() + patience_s
@@ -206,7 +226,7 @@ def _bury(folder: JobFolder) -> JobState:
     if state.status in FINAL:
         return state
     if REPORT in folder.files():  # it died between its last two writes
-        return folder.write_state(folder.final_state(folder.read_report()))
+        return folder.finish(folder.read_report())
     started = state.started_unix_ns or time.time_ns()
     failure = Failure("cancelled", "cancelled; its processes did not end by themselves in time")
     if not folder.cancel_asked():
@@ -227,6 +247,6 @@ def _bury(folder: JobFolder) -> JobState:
         failure=failure,
     )
     try:
-        return folder.finish(report)
+        return folder.finish(folder.write_report(report))
     except OSError:  # a full disk must not hide that the job is over
         return folder.final_state(report)

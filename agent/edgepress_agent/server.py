@@ -10,7 +10,6 @@ import os
 import platform
 import select
 import sys
-import traceback
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable, Dict, Optional, Tuple
 
@@ -18,7 +17,7 @@ from edgepress_agent import __version__, launch
 from edgepress_agent.content import ContentStore
 from edgepress_agent.durable import sha256_of
 from edgepress_agent.facts import read_facts
-from edgepress_agent.faults import Fault, disk_full, fault_of_os_error
+from edgepress_agent.faults import Fault, failure_of
 from edgepress_agent.home import Home
 from edgepress_agent.job_spec import check_spec
 from edgepress_agent.jobs import JobStore
@@ -129,15 +128,10 @@ class Server:
         try:
             result, blob = self._dispatch(frame)
             header["result"] = result if isinstance(result, dict) else to_wire(result)
-        except Fault as fault:
-            header["error"] = to_wire(fault.failure)
         except WireError as error:
             header["error"] = to_wire(Failure("bad-request", str(error)[:2000]))
-        except OSError as error:
-            failure = fault_of_os_error(error, "the request failed").failure
-            header["error"] = to_wire(failure if disk_full(error) else _internal(error))
         except Exception as error:
-            header["error"] = to_wire(_internal(error))
+            header["error"] = to_wire(failure_of(error))
         return self._send(header, blob)
 
     def _dispatch(self, frame: Frame) -> Answer:
@@ -205,9 +199,3 @@ def serve(home: Home) -> int:
         return 130
     finally:
         sys.stderr.flush()
-
-
-def _internal(error: Exception) -> Failure:
-    traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
-    details = {"traceback": "".join(traceback.format_exception(type(error), error, error.__traceback__))[-8000:]}
-    return Failure("internal", f"{type(error).__name__}: {str(error)[:2000]}", details)

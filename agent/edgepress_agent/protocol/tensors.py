@@ -8,6 +8,7 @@ numpy is imported inside the functions: the agent answers before it has numpy.
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ def write_arrays(stream: BinaryIO, arrays: Sequence[Array]) -> None:
     """Write arrays one after another in .npy format (C order, no pickle)."""
     import numpy as np
 
+    # Not the stream itself: numpy would write to its descriptor, and a full disk would be an OSError without errno.
+    writer = SimpleNamespace(write=stream.write)
     for array in arrays:
-        np.save(stream, np.asarray(array, order="C"), allow_pickle=False)  # ascontiguousarray: no scalars
+        np.save(writer, np.asarray(array, order="C"), allow_pickle=False)  # ascontiguousarray: no scalars
 
 
 def read_arrays(stream: BinaryIO) -> Tuple[Array, ...]:

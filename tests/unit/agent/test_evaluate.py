@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from edgepress_agent.home import Home
+from edgepress_agent.job_folder import RESERVE_BYTES
 from edgepress_agent.protocol.messages import JobReport
 from edgepress_agent.protocol.tensors import decode_arrays, encode_arrays, quantize
-from support.agent_process import MODELS, AgentProcess, evaluate
+from support.agent_process import MODELS, AgentProcess, evaluate, files_of_at_most
 
 SAMPLES = 7
 
@@ -126,3 +129,13 @@ def test_an_evaluation_tells_how_far_it_is_and_ends_at_its_deadline(agent: Agent
     assert all(0 < count <= 1000 for count in done)
     report = agent.report(job_id)
     assert (report.status, report.failure and report.failure.code) in (("failed", "deadline"), ("ended", None))
+
+
+def test_outputs_that_the_disk_has_no_room_for_are_no_fault_of_the_agents(home: Home, lock_file: Path) -> None:
+    samples = np.zeros((RESERVE_BYTES // 4, 8), np.float32)  # each has outputs of more than 4 bytes
+    with AgentProcess(home.root, lock_file) as agent:
+        spec = evaluate(agent.push_model("dense_float32.tflite"), agent.push(encode_arrays([samples])))
+    with AgentProcess(home.root, lock_file, preexec_fn=files_of_at_most(RESERVE_BYTES)) as agent:
+        report = agent.run(spec)
+    assert report.failure is not None
+    assert report.failure.code == "disk-full"

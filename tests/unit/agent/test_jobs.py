@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +13,7 @@ import psutil
 import pytest
 
 from edgepress_agent.home import Home
+from edgepress_agent.job_folder import RESERVE_BYTES, JobFolder, first_state
 from edgepress_agent.protocol.codec import dumps, from_wire, loads, to_wire
 from edgepress_agent.protocol.messages import InstallSpec, JobSpec, JobState, LockState
 from support.agent_process import (
@@ -21,6 +24,7 @@ from support.agent_process import (
     benchmark,
     configuration,
     evaluate,
+    files_of_at_most,
 )
 
 
@@ -306,6 +310,92 @@ def test_a_runtime_that_is_not_there_fails_the_job_and_names_those_that_are(agen
     assert report.failure is not None
     assert report.failure.code == "no-runtime"
     assert "no runtime ai-edge-litert 0.0.1 on this board; it has ai-edge-litert" in report.failure.message
+
+
+def test_the_board_is_free_as_soon_as_a_job_is_known_to_have_ended(agent: AgentProcess) -> None:
+    spec = benchmark(configuration(agent.push_model("smoke.tflite")), plan=replace(QUICK, processes=1))
+    for _ in range(3):
+        agent.wait_until(agent.start(spec), "ended")
+        assert from_wire(LockState, agent.call("lock")) == LockState(held=False)
+
+
+def test_a_report_that_the_disk_has_no_room_for_is_replaced_by_one_that_says_so(home: Home, lock_file: Path) -> None:
+    with AgentProcess(home.root, lock_file, preexec_fn=files_of_at_most(RESERVE_BYTES)) as agent:
+        many = replace(QUICK, min_runs=RESERVE_BYTES)  # a sample takes more than a byte
+        job_id = agent.start(benchmark(configuration(agent.push_model("smoke.tflite")), plan=many))
+        report = agent.report(job_id)
+        assert (report.status, report.runs) == ("failed", ())
+        assert report.failure is not None
+        assert report.failure.code == "disk-full"
+        assert agent.call("jobs")["jobs"][0]["message"] == report.failure.message
+        assert [path.name for path in (home.jobs / job_id).iterdir() if path.name[0] == "."] == []
+        assert not (home.jobs / job_id / "reserve").exists()
+
+
+def test_a_job_that_has_no_room_to_begin_with_leaves_nothing_behind(home: Home, lock_file: Path) -> None:
+    with AgentProcess(home.root, lock_file, preexec_fn=files_of_at_most(RESERVE_BYTES - 1)) as agent:
+        spec = benchmark(configuration(agent.push_model("smoke.tflite")))
+        with pytest.raises(Refused) as refused:
+            agent.start(spec)
+    assert refused.value.code == "disk-full"
+    assert list(home.jobs.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "days", "kept"),
+    [("benchmark", 2, True), ("benchmark", 31, False), ("evaluate", 0.9, True), ("evaluate", 1.1, False)],
+)
+def test_what_nobody_came_back_for_is_kept_a_month_when_it_was_measured_and_else_a_day(
+    agent: AgentProcess, home: Home, kind: str, days: float, kept: bool
+) -> None:
+    sha256 = agent.push_model("smoke.tflite")
+    left = agent.start(benchmark(replace(configuration(sha256), runtime_name="none")))
+    final = replace(agent.wait_until(left, "failed"), kind=kind)
+    state = home.jobs / left / "state.json"
+    state.write_bytes(dumps(to_wire(final)))
+    then = time.time() - days * 86_400
+    os.utime(state, (then, then))
+    agent.run(benchmark(configuration(sha256), plan=replace(QUICK, processes=1)))
+    assert (home.jobs / left).is_dir() == kept
+
+
+def test_a_job_of_another_version_of_the_agent_hides_no_other(agent: AgentProcess, home: Home) -> None:
+    job_id = agent.start(benchmark(configuration(agent.push_model("smoke.tflite"))))
+    agent.wait_until(job_id, "ended")
+    strange = home.jobs / "20300101T000000000-00000000"
+    strange.mkdir()
+    for name in ("spec.json", "state.json"):
+        (strange / name).write_text('{"a_word_of": "a later version"}')
+    assert [state["job_id"] for state in agent.call("jobs")["jobs"]] == [job_id]
+
+
+def test_what_the_work_of_a_failed_job_has_started_ends_with_it(home: Home, lock_file: Path) -> None:
+    """As a compiler that pip has started: killing pip at the deadline does not reach it."""
+    folder = JobFolder(home.jobs / "job")
+    folder.path.mkdir(parents=True)
+    spec = JobSpec("install", "me", install=InstallSpec("ai-edge-litert", "2.1.6", ()))
+    folder.write_spec(spec)
+    folder.write_state(first_state("job", spec))
+    script = """if True:
+        import subprocess, sys
+        from pathlib import Path
+        from edgepress_agent import job
+        from edgepress_agent.home import Home
+
+        def work(running):
+            pip = ["sh", "-c", "sleep 1000 & echo $! > $0; wait", str(running.folder.path / "grandchild")]
+            subprocess.run(pip, timeout=0.5)
+
+        job.KINDS["install"] = work
+        sys.exit(job.main(Path(sys.argv[1]), Home(Path(sys.argv[2]))))
+    """
+    argv = [sys.executable, "-c", script, str(folder.path), str(home.root)]
+    environment = {**os.environ, "EDGEPRESS_LOCK": str(lock_file)}
+    done = subprocess.run(argv, env=environment, start_new_session=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert folder.read_report().status == "failed"
+    process_id = int((folder.path / "grandchild").read_text())
+    until(lambda: not psutil.pid_exists(process_id) or gone(psutil.Process(process_id)), "the grandchild ends")
 
 
 def test_models_of_the_tests_are_small() -> None:
