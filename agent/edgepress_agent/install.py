@@ -6,6 +6,7 @@ not count as a runtime, and the next installation removes it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from edgepress_agent import launch
 from edgepress_agent.durable import replace_file, sync_directory
 from edgepress_agent.faults import Fault
 from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
-from edgepress_agent.protocol.messages import BenchmarkPlan, Runtime
+from edgepress_agent.protocol.messages import BenchmarkPlan, InstallSpec, Runtime
 from edgepress_agent.running_job import RunningJob
 from edgepress_agent.runtimes import MARKER, NAMES, read_installed
 from edgepress_agent.smoke import SMOKE_MODEL, SMOKE_SHA256
@@ -74,12 +75,26 @@ def run(job: RunningJob) -> None:
     installation = _Installation(job, folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        runtime = _install(job, spec, installation)
+        job.progress(3, _STEPS, "finishing")
+        os.sync()  # thousands of files of pip's; the marker must not outlive them
+        replace_file(folder / MARKER, dumps(to_wire(runtime)))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)  # hundreds of megabytes on what may be a full disk
+        raise
+    sync_directory(folder.parent)
+    job.progress(_STEPS, _STEPS, "installed")
+    job.findings.installed = runtime
+
+
+def _install(job: RunningJob, spec: InstallSpec, installation: _Installation) -> Runtime:
+    folder = installation.folder
     job.progress(0, _STEPS, "making a virtual environment")
     installation.command([sys.executable, "-m", "venv", str(folder)], "python3 -m venv (is python3-venv installed?)")
     job.progress(1, _STEPS, f"installing {spec.name} {spec.version}")
-    numpy = "numpy<2" if spec.name == "tflite-runtime" else "numpy"
     pip = [str(installation.python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    installation.command([*pip, *spec.requirements, f"{spec.name}=={spec.version}", numpy, "psutil"], "pip")
+    installation.command([*pip, *spec.requirements, f"{spec.name}=={spec.version}"], "pip")
     job.progress(2, _STEPS, "trying it out")
     installation.make_agent_importable()
     runtime = installation.describe(spec.name)
@@ -90,12 +105,7 @@ def run(job: RunningJob) -> None:
         Task(spec.name, str(model), SMOKE_SHA256, threads=1, delegate="default", plan=_SMOKE_PLAN),
         min(_SMOKE_PLAN.process_deadline_s, job.seconds_left(job.spec.deadline_s)),
     )
-    job.progress(3, _STEPS, "finishing")
-    os.sync()  # thousands of files of pip's; the marker must not outlive them
-    replace_file(folder / MARKER, dumps(to_wire(runtime)))
-    sync_directory(folder.parent)
-    job.progress(_STEPS, _STEPS, "installed")
-    job.findings.installed = runtime
+    return runtime
 
 
 class _Installation:
@@ -103,7 +113,7 @@ class _Installation:
 
     def __init__(self, job: RunningJob, folder: Path) -> None:
         self._job = job
-        self._folder = folder
+        self.folder = folder
         self._log = job.folder.path / "install.log"
         self.python = folder / "bin" / "python"
 
@@ -115,7 +125,7 @@ class _Installation:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    timeout=max(0.0, self._job.seconds_left(self._job.spec.deadline_s)),
+                    timeout=self._seconds_left(),
                     preexec_fn=launch.die_with_parent(),
                     check=False,
                 ).returncode
@@ -128,26 +138,35 @@ class _Installation:
         """Let ``import edgepress_agent`` in this venv find whatever agent is current, if agents come as zipapps."""
         root = launch.package_root()
         if root.parent == self._job.home.agents.resolve():
-            (site,) = self._folder.glob("lib/python*/site-packages")
+            (site,) = self.folder.glob("lib/python*/site-packages")
             (site / "edgepress_agent.pth").write_text(f"{self._job.home.agents / 'current.pyz'}\n")
 
     def describe(self, name: str) -> Runtime:
         """Ask the new Python what it has."""
-        answer = subprocess.run(
-            launch.command(str(self.python), "describe-runtime", name),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        try:
+            answer = subprocess.run(
+                launch.command(str(self.python), "describe-runtime", name),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=self._seconds_left(),
+                preexec_fn=launch.die_with_parent(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise self._failed("deadline", f"{name} did not answer in time after it was installed") from None
         try:
             return from_wire(Runtime, loads(answer.stdout))
         except WireError:
             text = (answer.stdout + answer.stderr).decode("utf-8", "replace")[-_LOG_TAIL_CHARACTERS:]
             raise Fault("install-failed", f"{name} was installed but cannot be found", log=text) from None
 
+    def _seconds_left(self) -> float:
+        return max(0.0, self._job.seconds_left(self._job.spec.deadline_s))
+
     def _failed(self, code: str, message: str) -> Fault:
         text = self._log.read_bytes().decode("utf-8", "replace")
         details: Dict[str, str] = {"log": text[-_LOG_TAIL_CHARACTERS:]}
+        if f"[Errno {errno.ENOSPC}]" in details["log"]:  # as pip and venv print it
+            code = "disk-full"
         lines = text.strip().splitlines()
         return Fault(code, f"{message}: {lines[-1] if lines else 'no output'}", **details)

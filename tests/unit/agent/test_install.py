@@ -43,8 +43,24 @@ def test_an_installation_that_fails_says_what_pip_said_and_is_no_runtime(
     assert report.failure.message.startswith("pip failed with status 1: ")
     assert "No matching distribution found for ai-edge-litert==0.0.1" in report.failure.details["log"]
     assert report.installed is None
-    assert not (folder / MARKER).exists()
-    assert not (folder / "of-one-that-was-cut-off").exists()
+    assert not folder.exists()
+
+
+def test_an_installation_that_fills_the_disk_says_so_and_gives_the_room_back(
+    home: Home, lock_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What pip prints then is printed in its place."""
+    (home.root / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'pip' in sys.orig_argv and 'install' in sys.orig_argv:\n"
+        "    sys.exit('ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(home.root))
+    report = run(home, lock_file, install("0.0.1"), monkeypatch)
+    assert report.failure is not None
+    assert report.failure.code == "disk-full"
+    assert "No space left on device" in report.failure.message
+    assert not home.runtime("ai-edge-litert", "0.0.1").exists()
 
 
 def test_a_runtime_that_is_installed_is_not_installed_again(
