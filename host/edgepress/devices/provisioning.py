@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
-
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
+from edgepress.devices.jobs import requester, run_job
 from edgepress.devices.runtimes import choose_runtime, resolve_runtime
 from edgepress.errors import DiskFullError, ProvisioningError
 from edgepress.progress import Progress, Silent
@@ -53,25 +51,16 @@ def install_runtime(device: Device, runtime: str | None = None, progress: Progre
 
 
 def _install(device: Device, spec: InstallSpec, progress: Progress) -> Runtime:
-    client = device.client
     job = JobSpec(
         kind="install",
-        requested_by=f"{getpass.getuser()}@{socket.gethostname()}",
+        requested_by=requester(),
         install=spec,
         deadline_s=INSTALL_DEADLINE_S,
     )
-    state = client.start(job)
-    try:
-        with progress.task(f"installing {spec.name} {spec.version} on {device.name}") as task:
-            client.wait(state.job_id, task)
-    except KeyboardInterrupt:
-        client.cancel(state.job_id)
-        client.acknowledge(state.job_id)
-        raise
-    report = client.report(state.job_id)
-    client.acknowledge(state.job_id)
+    report = run_job(device, job, f"installing {spec.name} {spec.version} on {device.name}", progress)
+    device.client.acknowledge(report.job_id)
     if report.failure is not None:
-        failure = agent_error(report.failure, device.name, state.job_id)
+        failure = agent_error(report.failure, device.name, report.job_id)
         if isinstance(failure, DiskFullError):
             raise failure
         raise ProvisioningError(

@@ -35,11 +35,11 @@ def agent_error(failure: Failure, device: str, job_id: str = "") -> AgentError:
             return ModelKilledWorkerError(message, device, code, signal)
         case "no-runtime":
             return AgentError(f"{message}. Install one with `edgepress device provision {device}`", device, code)
-        case "bad-request" | "unknown-verb":
-            return ProtocolError(message, device, code)
         case "model-failed" | "deadline" | "cancelled" | "install-failed":
             return JobError(message, device, code, job_id)
         case _ if job_id:
             return JobError(message, device, code, job_id)
+        case "bad-request" | "unknown-verb":
+            return ProtocolError(message, device, code)
         case _:
             return AgentError(message, device, code)

@@ -15,7 +15,17 @@ import pytest
 
 from edgepress.benchmarking import session
 from edgepress.benchmarking.plans import PLANS
-from edgepress.errors import DeviceError, JobError, LinkLostError, ModelKilledWorkerError, ProtocolError
+from edgepress.devices.jobs import requester
+from edgepress.errors import (
+    AgentError,
+    DeviceError,
+    DiskFullError,
+    JobError,
+    LinkLostError,
+    ModelKilledWorkerError,
+    ModelRejectedError,
+    ProtocolError,
+)
 from edgepress.progress import Silent, Task
 from edgepress.transport.agent_client import AgentClient
 from edgepress.transport.fake import Answer, FakeTransport, HangUp, Refusal, ScriptedAgent
@@ -64,7 +74,7 @@ class Board:
         return RUNTIME
 
     def state(self, status: str, revision: int, requested_by: str | None = None) -> JobState:
-        asked = requested_by or session.requester()
+        asked = requested_by or requester()
         return JobState(JOB, self.kind, status, revision, 0, 10, "", asked, None, None, tuple(self.files))
 
     @property
@@ -127,7 +137,10 @@ def test_a_report_of_something_else_is_refused(model: TFLiteModel, runs: tuple[R
     ("report", "error"),
     [
         (job_report(run_report([], failures=[KILLED])), ModelKilledWorkerError),
-        (job_report(status="failed", failure=Failure("no-runtime", "no ai-edge-litert here")), JobError),
+        (job_report(status="failed", failure=Failure("no-runtime", "no ai-edge-litert here")), AgentError),
+        (job_report(status="failed", failure=Failure("disk-full", "no room for the report")), DiskFullError),
+        (job_report(run_report([], failures=[Failure("model-rejected", "no such operator")])), ModelRejectedError),
+        (job_report(status="failed", failure=Failure("deadline", "too slow")), JobError),
         (job_report(status="cancelled", failure=Failure("cancelled", "somebody cancelled it")), JobError),
     ],
 )
@@ -135,7 +148,7 @@ def test_a_job_without_any_sample_is_an_error_and_leaves_nothing_on_the_board(
     model: TFLiteModel, report: JobReport, error: type[DeviceError]
 ) -> None:
     board = Board(report)
-    with pytest.raises(error, match="job-1 on pi4"):
+    with pytest.raises(error, match="pi4: job job-1"):
         measure(board, model)
     assert board.asked[-1] == "acknowledge"
 
@@ -196,6 +209,25 @@ def test_ctrl_c_while_the_job_is_being_started_is_held_until_its_id_is_known(mod
         measure(board, model)
     assert board.asked == ["stat", "start", "cancel", "wait", "acknowledge"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_is_not_forgotten_when_the_job_cannot_be_started(model: TFLiteModel) -> None:
+    def start(params: dict[str, Any], blob: bytes | None) -> Answer:
+        signal.raise_signal(signal.SIGINT)
+        raise HangUp
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(Board(job_report(steady_run()), start=start), model)
+
+
+def test_a_job_that_cannot_be_kept_on_file_does_not_hold_the_board(model: TFLiteModel) -> None:
+    def keep(job_id: str) -> None:
+        raise OSError("no space left on this machine")
+
+    board = Board(job_report(steady_run()))
+    with pytest.raises(OSError, match="no space left"):
+        session.measure(cast(Any, board), [model], PLANS["quick"], on_start=keep)
+    assert board.asked == ["stat", "start", "cancel", "wait", "acknowledge"]
 
 
 def test_ctrl_c_on_a_lost_link_says_which_job_goes_on(model: TFLiteModel) -> None:

@@ -142,4 +142,4 @@ def test_an_interrupted_installation_is_cancelled() -> None:
     board = Board()
     with board.open() as device, pytest.raises(KeyboardInterrupt):
         install_runtime(device, progress=Interrupting())
-    assert board.asked()[-2:] == ["cancel", "acknowledge"]
+    assert board.asked()[-3:] == ["cancel", "wait", "acknowledge"]
