@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepress.benchmarking import session
-from edgepress.errors import AgentError, EdgepressError, RuntimeCompatibilityError
+from edgepress.devices.jobs import interrupt_held
+from edgepress.errors import AgentError, EdgepressError, ProtocolError, RuntimeCompatibilityError
 from edgepress.pending import Measured, PendingJobs
 from edgepress.table.recording import MetricValue, Subject, result_of_run
 from edgepress.verification.output_check import check_outputs
@@ -184,18 +185,25 @@ def require_compatible(model: TFLiteModel, runtime: Runtime, device: str) -> Non
 def _record(
     device: Device, report: JobReport, measured: Sequence[Measured], store: ResultStore
 ) -> tuple[tuple[Result, ...], tuple[Failed, ...]]:
-    """Make the rows of a report, store them, and only then let the board forget it."""
+    """Make the rows of a report, store them, and only then let the board forget it.
+
+    Raises:
+        ProtocolError: the report is of other models.
+    """
+    if [run.configuration.model_sha256 for run in report.runs] != [one.model.sha256 for one in measured]:
+        raise ProtocolError(f"the report of job {report.job_id} on {device.name} is of other models", device.name)
     rows: list[Result] = []
     failed: list[Failed] = []
-    for run, one in zip(report.runs, measured, strict=True):
-        try:
-            session.require_samples(run, device.name, report.job_id)
-        except AgentError as error:
-            failed.append(Failed(device.name, one.subject.recipe or one.subject.model, error))
-            continue
-        rows.append(result_of_run(run, report, one.model, one.subject, device.name))
-    store.record(rows)
-    session.acknowledge(device, report)
+    with interrupt_held():  # what was measured is in the table before a Ctrl-C ends the command
+        for run, one in zip(report.runs, measured, strict=True):
+            try:
+                session.require_samples(run, device.name, report.job_id)
+            except AgentError as error:
+                failed.append(Failed(device.name, one.subject.recipe or one.subject.model, error))
+                continue
+            rows.append(result_of_run(run, report, one.model, one.subject, device.name))
+        store.record(rows)
+        session.acknowledge(device, report)
     return tuple(rows), tuple(failed)
 
 
@@ -207,13 +215,14 @@ def _covered(
     runtime: Runtime,
 ) -> tuple[Result, ...]:
     """The collected rows that are what is about to be measured; empty unless they cover all of it."""
-    of_model = {
-        row.model_sha256: row
+    by_subject = {
+        (row.model_sha256, row.recipe_id, row.data_sha256, row.metric, row.training_seed): row
         for row in rows
         if row.evidence is not None
         and row.evidence.plan == plan
         and row.threads == threads
         and (row.runtime, row.runtime_version) == (runtime.name, runtime.version)
     }
-    wanted = [candidate.model.sha256 for candidate in candidates]
-    return tuple(of_model[sha256] for sha256 in wanted) if set(wanted) <= set(of_model) else ()
+    subjects = [(one.model.sha256, one.subject) for one in candidates]
+    wanted = [(sha256, s.recipe_id, s.data_sha256, s.metric, s.training_seed) for sha256, s in subjects]
+    return tuple(by_subject[key] for key in wanted) if set(wanted) <= set(by_subject) else ()

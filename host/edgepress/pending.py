@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.conversion import inspect
-from edgepress.errors import ModelError, TransportError
+from edgepress.errors import AgentError, ModelError
 from edgepress.table.recording import MetricValue, Subject
 
 if TYPE_CHECKING:
@@ -41,21 +41,24 @@ class PendingJobs:
     def waiting(self, job_id: str, measured: Sequence[Measured]) -> Iterator[None]:
         """Keep a job on file while this process waits for it.
 
-        A lost connection, or the death of this process, leaves the file without its lock: the job was left behind. Any other
-        end of the block settles the job.
+        The end of the block settles the job, and so does an interrupt, after which it was cancelled, and an error of
+        the agent, which has no report that could be taken. Anything else (a lost connection, a table that cannot be
+        written, the death of this process) leaves the file without its lock: the job was left behind.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(job_id)
         with path.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            json.dump([_as_json(one) for one in measured], file)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                json.dump([_as_json(one) for one in measured], file)
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
             try:
                 yield
-            except TransportError:
-                raise
-            except BaseException:
+            except (AgentError, KeyboardInterrupt):
                 path.unlink(missing_ok=True)
                 raise
             path.unlink(missing_ok=True)
@@ -63,6 +66,8 @@ class PendingJobs:
     @contextmanager
     def left_behind(self, job_id: str) -> Iterator[tuple[Measured, ...] | None]:
         """Give what a job measures if it was left behind here, else None. Forget it when the block ends well.
+
+        Forget it as well on an error of the agent: a report that cannot be read today would stop every later call.
 
         None as well where one of the files is gone or has changed: the report then stays on the device.
         """
@@ -78,7 +83,11 @@ class PendingJobs:
             except (BlockingIOError, ValueError, KeyError, TypeError, ModelError):
                 yield None
                 return
-            yield measured
+            try:
+                yield measured
+            except AgentError:
+                self._path(job_id).unlink(missing_ok=True)
+                raise
             self._path(job_id).unlink(missing_ok=True)
 
     def _path(self, job_id: str) -> Path:

@@ -1,5 +1,7 @@
 """What is kept of a job while somebody waits for it, and after nobody does."""
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgepress.conversion import inspect
-from edgepress.errors import LinkLostError
+from edgepress.errors import JobError, LinkLostError, ProtocolError, TableError
 from edgepress.pending import Measured, PendingJobs
 from edgepress.table.recording import MetricValue, Subject
 
@@ -54,19 +56,50 @@ def test_a_job_that_could_not_be_taken_home_stays_left_behind(left: PendingJobs)
         assert found
 
 
+def test_a_report_that_cannot_be_read_is_asked_for_once(left: PendingJobs) -> None:
+    with pytest.raises(ProtocolError), left.left_behind("job-1"):
+        raise ProtocolError("of another version")
+    with left.left_behind("job-1") as found:
+        assert found is None
+
+
 def test_a_job_that_somebody_waits_for_is_not_taken_from_them(jobs: PendingJobs, measured: Measured) -> None:
     with jobs.waiting("job-1", [measured]), jobs.left_behind("job-1") as found:
         assert found is None
 
 
-@pytest.mark.parametrize("end", [None, KeyboardInterrupt, ValueError])
-def test_any_other_end_settles_the_job(jobs: PendingJobs, measured: Measured, end: type[BaseException] | None) -> None:
+@pytest.mark.parametrize("end", [None, KeyboardInterrupt, JobError])
+def test_a_good_end_an_interrupt_and_an_error_of_the_agent_settle_the_job(
+    jobs: PendingJobs, measured: Measured, end: type[BaseException] | None
+) -> None:
     if end is None:
         with jobs.waiting("job-1", [measured]):
             pass
     else:
         with pytest.raises(end), jobs.waiting("job-1", [measured]):
-            raise end
+            raise end("over")
+    assert list(jobs.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("end", [TableError, OSError])
+def test_a_measurement_that_could_not_be_recorded_can_be_taken_home_later(
+    jobs: PendingJobs, measured: Measured, end: type[Exception]
+) -> None:
+    with pytest.raises(end), jobs.waiting("job-1", [measured]):
+        raise end("the table has no room")
+    with jobs.left_behind("job-1") as found:
+        assert found == (measured,)
+
+
+def test_what_cannot_be_kept_on_file_leaves_no_file(
+    jobs: PendingJobs, measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"), jobs.waiting("job-1", [measured]):
+        pytest.fail("nothing may be waited for")
     assert list(jobs.folder.iterdir()) == []
 
 
