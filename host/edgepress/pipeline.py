@@ -18,6 +18,7 @@ from edgepress.data.loading import load_dataset
 from edgepress.devices.device import Device
 from edgepress.errors import DataError, OutputCheckError
 from edgepress.progress import Progress, Silent
+from edgepress.table.project import project_state
 from edgepress.table.recording import Subject
 from edgepress.training.metrics import metric_named
 from edgepress.verification.goldens import goldens_of_file
@@ -314,5 +315,7 @@ def _candidate(
             metric_higher_is_better=trial.metric.higher_is_better if trial else None,
             metric_samples=len(trial.sample) if trial else None,
             host_metric=host,
+            source_sha256=artifact.report["model_sha256"] if artifact else None,
+            project=project_state(),
         ),
     )

@@ -10,18 +10,30 @@ import zlib
 from typing import Any
 
 from edgepress.errors import TableError
-from edgepress.table.result import Evidence
+from edgepress.table.result import Evidence, ForeignSource
 from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
 from edgepress_agent.protocol.messages import BenchmarkPlan, BoardState, DeviceFacts, RunReport
 
 # SCHEMA history. A change to the document needs a line, and a reader for the versions before it:
 #   1  first version
+#   2  a row of another tool has "foreign" (its name and text) instead of run, plan, facts, states and compression
 SCHEMA = 1
+FOREIGN_SCHEMA = 2
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
     """Return the bytes that the database keeps."""
-    document = {
+    return pack(evidence_document(evidence))
+
+
+def encode_foreign(source: ForeignSource) -> bytes:
+    """Return the bytes that the database keeps of a row of another tool."""
+    return pack({"schema": FOREIGN_SCHEMA, "foreign": {"tool": source.tool, "text": source.text}})
+
+
+def evidence_document(evidence: Evidence) -> dict[str, Any]:
+    """The evidence as JSON values."""
+    return {
         "schema": SCHEMA,
         "run": to_wire(evidence.run),
         "plan": to_wire(evidence.plan),
@@ -29,17 +41,43 @@ def encode_evidence(evidence: Evidence) -> bytes:
         "states": [to_wire(state) for state in evidence.states],
         "compression": evidence.compression,
     }
+
+
+def pack(document: dict[str, Any]) -> bytes:
+    """JSON values as the database keeps them."""
     return zlib.compress(dumps(document), level=6)
+
+
+def unpack(data: bytes) -> dict[str, Any]:
+    """What :func:`pack` packed.
+
+    Raises:
+        TableError: the bytes are damaged.
+    """
+    try:
+        document: dict[str, Any] = loads(zlib.decompress(data))
+    except (zlib.error, WireError) as error:
+        raise TableError(f"the samples of this row are damaged: {error}") from error
+    return document
 
 
 def decode_evidence(data: bytes) -> Evidence:
     """Read what :func:`encode_evidence` wrote.
 
     Raises:
-        TableError: the bytes are damaged, or from another version.
+        TableError: the bytes are damaged, from another version, or of a row that another tool measured.
     """
+    return evidence_of(unpack(data))
+
+
+def evidence_of(document: dict[str, Any]) -> Evidence:
+    """Read what :func:`evidence_document` made; the errors are those of :func:`decode_evidence`."""
     try:
-        document: dict[str, Any] = loads(zlib.decompress(data))
+        if document["schema"] == FOREIGN_SCHEMA:
+            raise TableError(
+                f"this row was imported from {document['foreign']['tool']}: it has no raw samples; `edgepress bench` "
+                "measures the file with some"
+            )
         if document["schema"] != SCHEMA:
             raise TableError(
                 f"the samples of this row have form {document['schema']}; this edgepress reads {SCHEMA}: upgrade it"
@@ -51,5 +89,5 @@ def decode_evidence(data: bytes) -> Evidence:
             states=tuple(from_wire(BoardState, state) for state in document["states"]),
             compression=document["compression"],
         )
-    except (zlib.error, WireError, KeyError, TypeError) as error:
+    except (WireError, KeyError, TypeError) as error:
         raise TableError(f"the samples of this row are damaged: {error}") from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgepress.benchmarking.statistics import summarize
 from edgepress.benchmarking.verdict import judge_run
 from edgepress.errors import TableError
+from edgepress.table.project import DIRTY
 from edgepress.table.result import Evidence, Result, content_hash
 from edgepress_agent.protocol.codec import to_wire
 
@@ -38,6 +39,8 @@ class Subject:
         recipe, recipe_id, compression: None for a file measured as it came; ``compression`` is the report's dictionary.
         metric, metric_higher_is_better, metric_samples, host_metric, board_metric: None without data.
         output_check: level, or None where nothing was compared.
+        source_sha256: of the Keras model.
+        project: git commit of the user's project, as :func:`edgepress.table.project.project_state` names it.
     """
 
     model: str
@@ -52,6 +55,8 @@ class Subject:
     host_metric: MetricValue | None = None
     board_metric: MetricValue | None = None
     output_check: str | None = None
+    source_sha256: str | None = None
+    project: str | None = None
 
 
 def result_of_run(run: RunReport, job: JobReport, tflite: TFLiteModel, subject: Subject, device: str) -> Result:
@@ -134,6 +139,14 @@ def result_of_run(run: RunReport, job: JobReport, tflite: TFLiteModel, subject: 
         agent_version=job.agent_version,
         edgepress_version=version("edgepress"),
         created_unix_ns=job.ended_unix_ns,
+        source_sha256=subject.source_sha256,
+        cpu_model=facts.cpu_model if facts else None,
+        os=" ".join(filter(None, (facts.os_id, facts.os_version))) or None if facts else None,
+        libc=facts.libc if facts else None,
+        python_version=run.runtime.python_version,
+        numpy_version=run.runtime.numpy_version,
+        project_commit=subject.project.removesuffix(DIRTY) if subject.project else None,
+        project_dirty=subject.project.endswith(DIRTY) if subject.project else None,
         evidence=Evidence(run, job.plan, facts, job.states, subject.compression),
     )
 

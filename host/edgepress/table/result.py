@@ -18,6 +18,9 @@ if TYPE_CHECKING:
         RunReport,
     )
 
+MEASURED = "edgepress"
+"""The origin of rows that edgepress measured."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -36,6 +39,14 @@ class Evidence:
     facts: DeviceFacts | None
     states: tuple[BoardState, ...]
     compression: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class ForeignSource:
+    """What a row of another tool was read from: its name, and the whole text that it left."""
+
+    tool: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +79,14 @@ class Result:
         verdict, warnings: whether to believe the latency, and why not.
         emulated: measured under emulation: the times say nothing about real hardware.
         created_unix_ns: when the measurement ended.
-        evidence: raw samples and provenance; None in rows that were read for listing.
+        source_sha256: of the Keras model that the recipe started from.
+        cpu_model, os, libc, kernel, governor: what the board is and runs.
+        python_version, numpy_version: of the runtime's environment on the board.
+        project_commit, project_dirty: git commit of the user's project when it was measured, and whether tracked files
+            differed from it.
+        origin: :data:`MEASURED`, or the tool that a foreign row came from: nobody here saw its samples.
+        evidence: raw samples and provenance; None in rows that were read for listing, and in foreign ones.
+        source: of a foreign row; None in rows that were read for listing.
     """
 
     model_sha256: str
@@ -125,7 +143,17 @@ class Result:
     agent_version: str
     edgepress_version: str
     created_unix_ns: int
+    source_sha256: str | None = None
+    cpu_model: str | None = None
+    os: str | None = None
+    libc: str | None = None
+    python_version: str | None = None
+    numpy_version: str | None = None
+    project_commit: str | None = None
+    project_dirty: bool | None = None
+    origin: str = MEASURED
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
+    source: ForeignSource | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> str:
@@ -145,6 +173,11 @@ class Result:
                 self.training_seed,
             ]
         )
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another tool measured it."""
+        return self.origin != MEASURED
 
     @property
     def id(self) -> str:
@@ -168,7 +201,9 @@ class Result:
         }
 
 
-COLUMNS: tuple[str, ...] = tuple(f.name for f in dataclasses.fields(Result) if f.name not in ("evidence", "warnings"))
+COLUMNS: tuple[str, ...] = tuple(
+    f.name for f in dataclasses.fields(Result) if f.name not in ("evidence", "source", "warnings")
+)
 """The fields that are single values, in order."""
 
 

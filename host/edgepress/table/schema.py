@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 # The newest migration. A test holds it to what migrations/versions says.
-REVISION = "0001"
+REVISION = "0002"
 
 # Alembic's own default, "alembic_version", is also Optuna's: a database that both use would belong to neither.
 VERSION_TABLE = "edgepress_version"
@@ -99,8 +99,22 @@ results = Table(
     Column("agent_version", String, nullable=False),
     Column("edgepress_version", String, nullable=False),
     Column("created_unix_ns", BigInteger, nullable=False),
+    Column("source_sha256", String(64)),
+    Column("cpu_model", String),
+    Column("os", String),
+    Column("libc", String),
+    Column("python_version", String),
+    Column("numpy_version", String),
+    Column("project_commit", String),
+    Column("project_dirty", Boolean),
+    Column("origin", String, nullable=False, server_default="edgepress"),
+    # Every question is about the newest rows of something.
     Index(None, "device", "created_unix_ns"),
     Index(None, "created_unix_ns"),
+    Index(None, "recipe", "created_unix_ns"),
+    Index(None, "project_commit", "created_unix_ns"),
+    Index(None, "session"),
+    Index(None, "model_sha256"),
 )
 
 evidence = Table(

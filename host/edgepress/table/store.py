@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
-import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,17 +13,18 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from edgepress.errors import MissingPackageError, TableError
-from edgepress.table.evidence import decode_evidence, encode_evidence
-from edgepress.table.result import COLUMNS, Evidence, Result
-from edgepress.table.schema import REVISION, VERSION_TABLE, evidence, results
+from edgepress.errors import TableError
+from edgepress.table.database import bring_up_to_date, open_engine, translated, writing
+from edgepress.table.evidence import encode_evidence, encode_foreign, evidence_of, unpack
+from edgepress.table.models import ModelShelf
+from edgepress.table.result import COLUMNS, MEASURED, Evidence, Result
+from edgepress.table.schema import evidence, results
 from edgepress_agent.protocol.messages import MeasurementWarning
 
 DATABASE_VARIABLE = "EDGEPRESS_DB"
 FILE_NAME = "edgepress.db"
-BUSY_TIMEOUT_S = 60.0  # how long a writer waits for the others; each needs milliseconds
+MODELS_VARIABLE = "EDGEPRESS_MODELS"
 
 # Each has "on conflict do nothing", under its own name.
 _INSERT: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -60,6 +60,8 @@ class ResultStore:
         self._engine = engine
         self.place = place
         """Where the rows are, without a password."""
+        self.models = ModelShelf(_models_folder(engine, place))
+        """The files that rows were measured of, by hash."""
 
     @classmethod
     def open(cls, url: str | None = None) -> Self:
@@ -73,12 +75,12 @@ class ResultStore:
             TableError: it is no database, cannot be reached, or was written by a newer edgepress.
             MissingPackageError: PostgreSQL without the extra ``edgepress[postgres]``.
         """
-        engine = _engine(url or default_url())
+        engine = open_engine(url or default_url())
         place = engine.url.render_as_string(hide_password=True)
         place = place.removeprefix("sqlite:///")
         try:
-            with _translated(place):
-                _bring_up_to_date(engine, place)
+            with translated(place):
+                bring_up_to_date(engine, place)
         except BaseException:
             engine.dispose()
             raise
@@ -106,7 +108,7 @@ class ResultStore:
         """
         new = 0
         prepared = [(_as_columns(row), _document(row)) for row in rows]
-        with _translated(self.place), _writing(self._engine) as connection:
+        with translated(self.place), writing(self._engine) as connection:
             for values, document in prepared:
                 insert = _INSERT[self._engine.dialect.name](results).values(values).on_conflict_do_nothing()
                 if connection.execute(insert.returning(results.c.id)).first() is not None:
@@ -120,7 +122,11 @@ class ResultStore:
         devices: Collection[str] = (),
         model: str | None = None,
         recipe: str | None = None,
+        runtime: str | None = None,
         since: datetime | None = None,
+        stable_only: bool = False,
+        equal: Mapping[str, Any] | None = None,
+        starts: Mapping[str, str] | None = None,
         limit: int | None = None,
     ) -> tuple[Result, ...]:
         """Return rows without their evidence, the newest session last, each in its own order.
@@ -129,7 +135,11 @@ class ResultStore:
             devices: names in the inventory, any of them; all when empty.
             model: a part of the model's name.
             recipe: the recipe's name.
+            runtime: its name, or ``NAME==VERSION``.
             since: only measurements that ended at this time or later; a time without zone is taken as local.
+            stable_only: only rows with the verdict ``stable`` whose outputs are not wrong.
+            equal: other fields of :class:`Result` and the values they must have.
+            starts: fields of text (or ``id``) and what they must start with.
             limit: at most this many, the newest.
         """
         newest_first = (results.c.created_unix_ns.desc(), results.c.session.desc(), results.c.position.desc())
@@ -140,25 +150,52 @@ class ResultStore:
             query = query.where(results.c.model.contains(model, autoescape=True))
         if recipe is not None:
             query = query.where(results.c.recipe == recipe)
+        if runtime is not None:
+            name, _, version = runtime.partition("==")
+            query = query.where(results.c.runtime == name)
+            query = query.where(results.c.runtime_version == version) if version else query
         if since is not None:
             query = query.where(results.c.created_unix_ns >= round(since.timestamp() * 1e9))
+        if stable_only:
+            query = query.where(results.c.verdict == "stable")
+            query = query.where(sa.or_(results.c.output_check.is_(None), results.c.output_check != "wrong"))
+        for name, value in (equal or {}).items():
+            query = query.where(results.c[name] == value)
+        for name, start in (starts or {}).items():
+            # A range, not LIKE: it finds its rows by an index on every database.
+            query = query.where(results.c[name] >= start, results.c[name] < start + "\U0010ffff")
         if limit is not None:
             query = query.limit(limit)
-        with _translated(self.place), self._engine.connect() as connection:
+        with translated(self.place), self._engine.connect() as connection:
             return tuple(_as_result(row) for row in connection.execute(query).mappings())[::-1]
 
     def evidence(self, result_id: str) -> Evidence:
         """Return the raw samples and the provenance of a row.
 
         Raises:
-            TableError: no such row, or its samples are damaged.
+            TableError: no such row, its samples are damaged, or another tool measured it.
+        """
+        return evidence_of(self.document(result_id))
+
+    def document(self, result_id: str) -> dict[str, Any]:
+        """Return the evidence of a row, or the text of a foreign one, as JSON values.
+
+        Raises:
+            TableError: no such row, or its evidence is damaged.
         """
         query = sa.select(evidence.c.document).where(evidence.c.result_id == result_id)
-        with _translated(self.place), self._engine.connect() as connection:
-            document = connection.execute(query).scalar()
-        if document is None:
+        with translated(self.place), self._engine.connect() as connection:
+            packed = connection.execute(query).scalar()
+        if packed is None:
             raise TableError(f"no row {result_id!r} in {self.place}; `edgepress table --json` prints the ids")
-        return decode_evidence(document)
+        return unpack(packed)
+
+    def newest_use(self) -> dict[str, int]:
+        """Return the model files (sha256) that rows were measured of, and when the newest of each ended (Unix ns)."""
+        newest = sa.func.max(results.c.created_unix_ns)
+        query = sa.select(results.c.model_sha256, newest).group_by(results.c.model_sha256)
+        with translated(self.place), self._engine.connect() as connection:
+            return {sha256: int(ended) for sha256, ended in connection.execute(query)}
 
 
 def _as_columns(row: Result) -> dict[str, Any]:
@@ -171,6 +208,8 @@ def _as_columns(row: Result) -> dict[str, Any]:
 
 
 def _document(row: Result) -> bytes:
+    if row.origin != MEASURED and row.source is not None:
+        return encode_foreign(row.source)
     if row.evidence is None:
         raise TableError(f"row {row.id} has no evidence: a number without its samples is not recorded")
     return encode_evidence(row.evidence)
@@ -183,86 +222,13 @@ def _as_result(row: sa.RowMapping) -> Result:
     )
 
 
-def _engine(url: str) -> sa.Engine:
-    try:
-        if "://" not in url:
-            path = Path(url).expanduser().absolute()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            parsed = sa.URL.create("sqlite", database=str(path))
-        else:
-            parsed = sa.make_url(url)
-        if parsed.drivername in ("postgres", "postgresql"):
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-            raise TableError(f"{parsed.get_backend_name()!r} databases are not supported; sqlite and postgresql are")
-        connect_args = {"timeout": BUSY_TIMEOUT_S} if parsed.get_backend_name() == "sqlite" else {"connect_timeout": 10}
-        engine = sa.create_engine(parsed, connect_args=connect_args)
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(
-            f"a PostgreSQL table needs {error.name}; install it with: pip install 'edgepress[postgres]'"
-        ) from error
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise TableError(f"{url.partition('@')[2] or url!r} is no database URL: {error}") from error
-    except OSError as error:
-        raise TableError(f"the folder for the table cannot be made: {error}") from error
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
+def _models_folder(engine: sa.Engine, place: str) -> Path:
+    """Where $EDGEPRESS_MODELS says; else beside a SQLite file, or in the user's data folder for a server."""
+    named = os.environ.get(MODELS_VARIABLE)
+    if named:
+        return Path(named)
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        return Path(f"{engine.url.database}.models")
+    from platformdirs import user_data_path
 
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where _begin_sqlite says, not where sqlite3 guesses
-    connection.execute("PRAGMA foreign_keys = ON")
-    # Readers go on while somebody writes. It is kept in the file, so only the first connection ever has work to do.
-    # Refused where another process is doing it, or the file is read-only or no database: the first query says that.
-    with suppress(sqlite3.DatabaseError):
-        connection.execute("PRAGMA journal_mode = WAL")
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A reader that becomes a writer fails at once when another writer was quicker: writers say so from the start.
-    writes = connection.get_execution_options().get("edgepress_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextmanager
-def _writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    with engine.execution_options(edgepress_writes=True).begin() as connection:
-        yield connection
-
-
-def _bring_up_to_date(engine: sa.Engine, place: str) -> None:
-    with engine.connect() as connection:
-        if _revision(connection, place) == REVISION:
-            return
-    with _writing(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('edgepress_version'))"))
-        if _revision(connection, place) != REVISION:  # nobody else was quicker
-            from edgepress.table.migrate import upgrade
-
-            upgrade(connection)
-
-
-def _revision(connection: sa.Connection, place: str) -> str | None:
-    """The database's revision; None when it is new."""
-    if not sa.inspect(connection).has_table(VERSION_TABLE):
-        return None
-    revision = connection.execute(sa.text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608
-    if revision is not None and str(revision) > REVISION:
-        raise TableError(
-            f"{place} was written by a newer edgepress (its form is {revision}, this version knows up to {REVISION}); "
-            "upgrade edgepress, or name another table with --db"
-        )
-    return None if revision is None else str(revision)
-
-
-@contextmanager
-def _translated(place: str) -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        raise TableError(f"the table {place} cannot be used: {error.orig}") from error
-    except SQLAlchemyError as error:
-        raise TableError(f"the table {place} cannot be used: {error}") from error
+    return user_data_path("edgepress", appauthor=False) / "models" / hashlib.sha256(place.encode()).hexdigest()[:12]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from edgepress.benchmarking.statistics import summarize
 from edgepress.errors import MissingPackageError, TableError
 from edgepress.table import store as store_module
-from edgepress.table.schema import REVISION, metadata
+from edgepress.table.schema import REVISION, VERSION_TABLE, metadata
 from edgepress.table.store import ResultStore, default_url
 from support.table_rows import STARTED_UNIX_NS, result, run_report
 
@@ -127,7 +127,7 @@ def test_the_migrations_give_exactly_the_schema(store: ResultStore) -> None:
     from alembic.script import ScriptDirectory
 
     with store._engine.connect() as connection:
-        options = {"version_table": store_module.VERSION_TABLE, "compare_type": True}
+        options = {"version_table": VERSION_TABLE, "compare_type": True}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
     migrations = Path(store_module.__file__).parent / "migrations"
     assert ScriptDirectory(str(migrations)).get_current_head() == REVISION
