@@ -202,7 +202,7 @@ def _record(
                 failed.append(Failed(device.name, one.subject.recipe or one.subject.model, error))
                 continue
             rows.append(result_of_run(run, report, one.model, one.subject, device.name))
-        store.models.keep(one.model.path, one.model.sha256)  # before its row: no row without its file
+            store.models.keep(one.model.path, one.model.sha256)  # before its row: no row without its file
         store.record(rows)
         session.acknowledge(device, report)
     return tuple(rows), tuple(failed)
