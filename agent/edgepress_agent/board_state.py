@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Optional
 
+from edgepress_agent import vcgencmd
 from edgepress_agent.protocol.messages import BoardState
 
 _ROOT = Path("/")
@@ -20,7 +19,6 @@ _THROTTLED_FILES = (
     "sys/devices/platform/*/*firmware*/get_throttled",
 )
 _CPU_ZONES = ("cpu", "soc", "x86_pkg_temp", "acpitz")  # beginnings of thermal zone types, best first
-_VCGENCMD_TIMEOUT_S = 2.0
 
 
 def read_board_state(root: Path = _ROOT) -> BoardState:
@@ -56,42 +54,41 @@ def read_cpu_hz(root: Path, name: str) -> Optional[int]:
 
 def read_temperature_c(root: Path = _ROOT) -> Optional[float]:
     """Return the CPU's temperature: of the thermal zone whose type says so, else of the first one."""
+    path = temperature_file(root)
+    return parse_millidegrees(read_text(path)) if path else None
+
+
+def temperature_file(root: Path = _ROOT) -> Optional[Path]:
+    """Return the file that holds the CPU's temperature."""
     zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
     ranked = sorted(zones, key=lambda zone: _zone_rank(read_text(zone / "type") or ""))
-    for zone in ranked:
-        text = read_text(zone / "temp")
-        if text and re.fullmatch(r"-?\d+", text):
-            return int(text) / 1000
-    return None
+    files = (zone / "temp" for zone in ranked)
+    return next((file for file in files if parse_millidegrees(read_text(file)) is not None), None)
+
+
+def parse_millidegrees(text: Optional[str]) -> Optional[float]:
+    """Read a thermal zone's ``temp``: thousandths of a degree Celsius."""
+    return int(text) / 1000 if text and re.fullmatch(r"-?\d+", text) else None
 
 
 def read_throttled_bits(root: Path = _ROOT) -> Optional[int]:
     """Return what the Raspberry Pi's firmware says of under-voltage and throttling, from sysfs or ``vcgencmd``."""
-    for pattern in _THROTTLED_FILES:
-        for path in root.glob(pattern):
-            text = read_text(path)
-            if text and re.fullmatch(r"(0x)?[0-9a-fA-F]+", text):
-                return int(text, 16)
-    program = shutil.which("vcgencmd")
-    if program is None or root != _ROOT:
-        return None
-    try:
-        answer = subprocess.run(
-            [program, "get_throttled"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_VCGENCMD_TIMEOUT_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return parse_throttled(answer.stdout.decode("utf-8", "replace"))
+    path = throttled_file(root)
+    if path is not None:
+        return parse_throttled_file(read_text(path))
+    program = vcgencmd.find(root)
+    return vcgencmd.parse_throttled(vcgencmd.ask(program, "get_throttled")[0]) if program else None
 
 
-def parse_throttled(text: str) -> Optional[int]:
-    """Read ``throttled=0x50005``. Anything else, such as a refused ``/dev/vcio``, is None: unknown, not zero."""
-    match = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", text.strip())
-    return int(match.group(1), 16) if match else None
+def throttled_file(root: Path = _ROOT) -> Optional[Path]:
+    """Return the file that holds the firmware's bits; its place depends on board and kernel."""
+    found = (path for pattern in _THROTTLED_FILES for path in sorted(root.glob(pattern)))
+    return next((path for path in found if parse_throttled_file(read_text(path)) is not None), None)
+
+
+def parse_throttled_file(text: Optional[str]) -> Optional[int]:
+    """Read ``50005`` or ``0x50005``, hexadecimal."""
+    return int(text, 16) if text and re.fullmatch(r"(0x)?[0-9a-fA-F]+", text) else None
 
 
 def parse_meminfo(text: str, field: str) -> int:

@@ -23,11 +23,10 @@ from edgepress_agent.identity import emulated, physical_id
 from edgepress_agent.protocol.messages import DeviceFacts
 from edgepress_agent.runtimes import find_runtimes
 
-_ROOT = Path("/")
 
-
-def read_facts(home: Home, root: Path = _ROOT) -> DeviceFacts:
-    """Read the facts. ``root`` is where ``/proc``, ``/sys`` and ``/etc`` are."""
+def read_facts(home: Home, root: Optional[Path] = None) -> DeviceFacts:
+    """Read the facts. ``root`` is where ``/proc``, ``/sys`` and ``/etc`` are; None: where the home says."""
+    root = home.system if root is None else root
     machine = platform.machine()
     cpuinfo = parse_cpuinfo(read_text(root / "proc/cpuinfo") or "")
     compatible = parse_strings(read_text(root / "proc/device-tree/compatible"))

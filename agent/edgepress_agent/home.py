@@ -8,6 +8,7 @@
     inputs/<sha256>.npys                        input arrays, by content
     incoming/<sha256>.part                      uploads that are not complete
     apps/<app>/{current,previous,releases/}     what applications use
+    undo/                                       what a job changed on the board and has to put back
     jobs/<id>/                                  one folder per job, until it is acknowledged
 """
 
@@ -24,11 +25,16 @@ class Home:
     """The layout under one root. A value: it creates and reads nothing."""
 
     root: Path
+    system: Path = Path("/")  # where /proc, /sys and /etc are: elsewhere in tests
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Home:
-        """Return the home that ``EDGEPRESS_HOME`` names, absolute; ``~/.edgepress`` without it."""
-        return cls(Path(environment.get("EDGEPRESS_HOME") or "~/.edgepress").expanduser().absolute())
+        """Return the home that ``EDGEPRESS_HOME`` names, absolute; ``~/.edgepress`` without it.
+
+        ``EDGEPRESS_SYSTEM_ROOT`` names a folder in which a board's ``/proc`` and ``/sys`` are made up.
+        """
+        root = Path(environment.get("EDGEPRESS_HOME") or "~/.edgepress").expanduser().absolute()
+        return cls(root, Path(environment.get("EDGEPRESS_SYSTEM_ROOT") or "/"))
 
     @property
     def agents(self) -> Path:
@@ -53,6 +59,10 @@ class Home:
     @property
     def apps(self) -> Path:
         return self.root / "apps"
+
+    @property
+    def undo(self) -> Path:
+        return self.root / "undo"
 
     @property
     def jobs(self) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Callable, Dict, Optional, Tuple
 
-from edgepress_agent import __version__, benchmark, evaluate, install
+from edgepress_agent import __version__, benchmark, evaluate, governor, install
 from edgepress_agent.facts import read_facts
 from edgepress_agent.faults import failure_of
 from edgepress_agent.home import Home
@@ -48,6 +48,7 @@ def main(directory: Path, home: Home) -> int:
         folder.write_process_id(os.getpid())
         facts = read_facts(home)
         _wait_for_board(folder, lock, spec.requested_by)
+        governor.undo(home, home.system)  # a job that was killed may have left its own
         begun = time.time_ns()
         folder.change_state(status="running", started_unix_ns=begun, waits_for=None, message="starting")
         KINDS[spec.kind](RunningJob(folder, spec, home, facts, findings))

@@ -55,10 +55,21 @@ def _check_plan(plan: BenchmarkPlan) -> None:
         ("min_runs", 1),
         ("min_duration_ns", 0),
         ("max_duration_ns", 1),
+        ("steady_warmup_max_ns", 0),
+        ("block_ns", 0),
+        ("block_max_runs", 1),
+        ("untimed_between_ns", 0),
+        ("max_processes", 1),
+        ("cool_down_max_s", 0),
     ):
-        _require(getattr(plan, name) >= least, f"plan.{name} must be at least {least}, got {getattr(plan, name)}")
+        value = getattr(plan, name)
+        _require(value is None or value >= least, f"plan.{name} must be at least {least}, got {value}")
     for name in ("process_deadline_s", "job_deadline_s"):
         _require(getattr(plan, name) > 0, f"plan.{name} must be positive, got {getattr(plan, name)}")
+    if plan.target_half_width is not None:
+        _require(plan.target_half_width > 0, f"plan.target_half_width must be positive, got {plan.target_half_width}")
+    if plan.block_max_runs is not None:
+        _require(plan.block_ns > 0, "plan.block_max_runs needs plan.block_ns")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -36,6 +36,26 @@ def reset_peak() -> bool:
     return True
 
 
+def mapped_bytes(path: str) -> Optional[int]:
+    """Return how much of a file that this process has mapped is resident; None where ``smaps`` cannot be read."""
+    try:
+        return parse_smaps((_SELF / "smaps").read_text(errors="replace"), path)
+    except OSError:
+        return None
+
+
+def parse_smaps(text: str, path: str) -> int:
+    """Return the Rss of all mappings of one file in ``/proc/<pid>/smaps``, bytes."""
+    total, ours = 0, False
+    for line in text.splitlines():
+        words = line.split(maxsplit=5)
+        if words and not words[0].endswith(":"):  # address range, permissions, offset, device, inode, path
+            ours = len(words) == 6 and words[5] == path
+        elif ours and words[0] == "Rss:":
+            total += int(words[1]) * 1024
+    return total
+
+
 def proportional_bytes() -> Optional[int]:
     """Return the proportional set size, or None where psutil or the kernel cannot tell. Takes milliseconds."""
     try:

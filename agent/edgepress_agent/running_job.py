@@ -19,7 +19,7 @@ from edgepress_agent.protocol.messages import (
     Runtime,
 )
 from edgepress_agent.runtimes import choose
-from edgepress_agent.worker_process import run_worker
+from edgepress_agent.worker_process import Watch, run_worker
 from edgepress_agent.worker_task import Task, WorkerResult
 
 
@@ -61,14 +61,19 @@ class RunningJob:
         """
         return choose(self.facts.runtimes, configuration.runtime_name, configuration.runtime_version)
 
-    def work(self, runtime: Runtime, task: Task, deadline_s: float) -> WorkerResult:
+    def log(self, line: str) -> None:
+        """Add a line to the job's log."""
+        with (self.folder.path / LOG).open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+    def work(self, runtime: Runtime, task: Task, deadline_s: float, watch: Optional[Watch] = None) -> WorkerResult:
         """Run a task in a fresh worker; the progress that it tells of becomes the job's.
 
         Raises:
             Fault: see :func:`run_worker`.
         """
         with (self.folder.path / LOG).open("ab") as log:
-            return run_worker(runtime.python, task, deadline_s, log, self._tell)
+            return run_worker(runtime.python, task, deadline_s, log, self._tell, watch)
 
     def _tell(self, done: int, total: int) -> None:
         self.progress(done, total, f"sample {done} of {total}")

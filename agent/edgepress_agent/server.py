@@ -13,7 +13,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable, Dict, Optional, Tuple
 
-from edgepress_agent import __version__, launch
+from edgepress_agent import __version__, governor, launch
+from edgepress_agent.captures import read_captures
 from edgepress_agent.content import ContentStore
 from edgepress_agent.durable import sha256_of
 from edgepress_agent.facts import read_facts
@@ -106,6 +107,7 @@ class Server:
             "lock": (_Nothing, lambda _, __: (read_lock(lock_path(os.environ)), None)),
             "activate": (ReleaseSpec, lambda p, _: (self._releases.activate(p), None)),
             "releases": (_App, lambda p, _: (self._releases.state(p.app), None)),
+            "captures": (_Nothing, lambda _, __: (read_captures(home.system), None)),
         }
 
     def serve(self) -> int:
@@ -193,6 +195,8 @@ def serve(home: Home) -> int:
     os.dup2(nowhere, 0)
     os.close(nowhere)
     os.dup2(2, 1)
+    if not read_lock(lock_path(os.environ)).held:
+        governor.undo(home, home.system)  # that a killed job has left
     try:
         return Server(home, incoming, outgoing).serve()
     except KeyboardInterrupt:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import gc
 from array import array
-from typing import Callable, Tuple
+from dataclasses import dataclass
+from typing import Callable, Optional, Tuple
 
 from edgepress_agent.protocol.messages import BenchmarkPlan
+from edgepress_agent.steadiness import MIN_RUNS, is_steady
 
 Clock = Callable[[], int]
 
@@ -24,28 +26,60 @@ def sample_storage(plan: BenchmarkPlan) -> array[int]:
     not look like memory of the model.
     """
     expected = max(plan.min_runs, plan.min_duration_ns // _EXPECTED_SHORTEST_NS)
+    if plan.block_max_runs is not None:
+        blocks = plan.min_duration_ns // (plan.block_ns + plan.untimed_between_ns) + 1
+        expected = min(expected, blocks * plan.block_max_runs)
     return array("q", bytes(8 * min(expected, _PREALLOCATED_AT_MOST)))
 
 
-def warm_up(invoke: Callable[[], None], plan: BenchmarkPlan, clock: Clock) -> Tuple[int, ...]:
-    """Run until the plan's warm-up runs AND its warm-up time are both reached, at most ``max_duration_ns`` long.
+@dataclass(frozen=True)
+class WarmUp:
+    """The duration of each run, ns, and whether they became steady; None: the length was fixed, or too few ran."""
 
-    Returns:
-        The duration of each run, ns.
+    durations_ns: Tuple[int, ...]
+    steady: Optional[bool]
+
+
+def warm_up(invoke: Callable[[], None], plan: BenchmarkPlan, clock: Clock) -> WarmUp:
+    """Run until the plan's warm-up runs AND its warm-up time are both reached, at most ``max_duration_ns`` long; then,
+    if the plan says so, on until the trace is steady, at most ``steady_warmup_max_ns`` long.
     """
     durations = array("q")
     begun = clock()
+    next_test = MIN_RUNS
     while True:
         start = clock()
         invoke()
         end = clock()
         durations.append(end - start)
-        enough = len(durations) >= plan.warmup_min_runs and end - begun >= plan.warmup_min_ns
-        if enough or end - begun >= plan.max_duration_ns:
-            return tuple(durations)
+        count, elapsed = len(durations), end - begun
+        if elapsed >= plan.max_duration_ns:
+            return WarmUp(tuple(durations), None if count < MIN_RUNS else is_steady(durations))
+        if count < plan.warmup_min_runs or elapsed < plan.warmup_min_ns:
+            continue
+        if plan.steady_warmup_max_ns is None:
+            return WarmUp(tuple(durations), None)
+        if count >= next_test:
+            if is_steady(durations):
+                return WarmUp(tuple(durations), True)
+            next_test = count + count // 4 + 1
+        if elapsed >= plan.steady_warmup_max_ns:
+            return WarmUp(tuple(durations), None if count < MIN_RUNS else is_steady(durations))
 
 
-def timed_runs(invoke: Callable[[], None], plan: BenchmarkPlan, clock: Clock, storage: array[int]) -> Tuple[int, ...]:
+class Blocks:
+    """What happens around blocks of timed inferences. This one does nothing; the worker's own counts."""
+
+    def begin(self) -> None:
+        """A block is about to start."""
+
+    def end(self, runs: int, started_ns: int, ended_ns: int) -> None:
+        """A block of so many inferences has ended."""
+
+
+def timed_runs(
+    invoke: Callable[[], None], plan: BenchmarkPlan, clock: Clock, storage: array[int], blocks: Blocks
+) -> Tuple[int, ...]:
     """Run until the plan's runs AND its duration are both reached, but no longer than ``max_duration_ns``.
 
     The garbage collector is off meanwhile.
@@ -57,6 +91,8 @@ def timed_runs(invoke: Callable[[], None], plan: BenchmarkPlan, clock: Clock, st
         The duration of each run in order, ns; at least one.
     """
     min_runs, min_duration, max_duration = plan.min_runs, plan.min_duration_ns, plan.max_duration_ns
+    block_ns = plan.block_ns or max_duration
+    block_runs = plan.block_max_runs or 1 << 62
     room = len(storage)
     count = 0
     collecting = gc.isenabled()
@@ -65,17 +101,29 @@ def timed_runs(invoke: Callable[[], None], plan: BenchmarkPlan, clock: Clock, st
     try:
         begun = clock()
         while True:
-            start = clock()
-            invoke()
-            end = clock()
-            if count == room:
-                storage.extend(array("q", bytes(8 * (room // 2 + 1))))
-                room = len(storage)
-            storage[count] = end - start
-            count += 1
-            elapsed = end - begun
-            if (count >= min_runs and elapsed >= min_duration) or elapsed >= max_duration:
+            first, over = count, False
+            blocks.begin()
+            block_begun = clock()
+            while True:
+                start = clock()
+                invoke()
+                end = clock()
+                if count == room:
+                    storage.extend(array("q", bytes(8 * (room // 2 + 1))))
+                    room = len(storage)
+                storage[count] = end - start
+                count += 1
+                elapsed = end - begun
+                over = (count >= min_runs and elapsed >= min_duration) or elapsed >= max_duration
+                if over or end - block_begun >= block_ns or count - first >= block_runs:
+                    break
+            blocks.end(count - first, block_begun, end)
+            if over:
                 return tuple(storage[:count])
+            if plan.untimed_between_ns:
+                until = clock() + plan.untimed_between_ns
+                while clock() < until:
+                    invoke()
     finally:
         if collecting:
             gc.enable()

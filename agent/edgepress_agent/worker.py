@@ -11,14 +11,16 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
+from edgepress_agent.counters import own_wait_ns
 from edgepress_agent.faults import Fault, failure_of
-from edgepress_agent.memory import proportional_bytes, read_status, reset_peak
+from edgepress_agent.memory import mapped_bytes, proportional_bytes, read_status, reset_peak
 from edgepress_agent.protocol.codec import dumps, from_wire, loads, to_wire
-from edgepress_agent.protocol.messages import BenchmarkPlan, Failure, Memory
+from edgepress_agent.protocol.messages import BenchmarkPlan, Failure, Memory, SampleBlock
 from edgepress_agent.protocol.tensors import read_arrays, write_arrays
-from edgepress_agent.timing import Clock, sample_storage, timed_runs, warm_up
+from edgepress_agent.sentinel import sentinel_ns
+from edgepress_agent.timing import Blocks, Clock, sample_storage, timed_runs, warm_up
 from edgepress_agent.worker_task import PHASES, Task, WorkerResult
 
 if TYPE_CHECKING:
@@ -90,10 +92,15 @@ class _Runs:
     samples_ns: Tuple[int, ...]
     involuntary_switches: int
     major_faults: int
+    steady: Optional[bool] = None
+    sentinel_ns: Optional[int] = None
+    blocks: Tuple[SampleBlock, ...] = ()
 
 
 def _work(task: Task, speaker: _Speaker, entered_ns: int) -> WorkerResult:
     clock = time.monotonic_ns
+    if task.cpus:
+        os.sched_setaffinity(0, task.cpus)  # before the runtime starts threads, which inherit it
     speaker.phase("import")
     begun = clock()
     from edgepress_agent import interpreter
@@ -116,6 +123,7 @@ def _work(task: Task, speaker: _Speaker, entered_ns: int) -> WorkerResult:
     model.allocate(task.input_positions, task.output_positions)
     allocate_ns = clock() - begun
     load_peak = read_status()["VmHWM"]
+    reset_peak()
     model.set_inputs(model.quantized([array[:1] for array in arrays]) if arrays else model.random_inputs(task.seed))
 
     speaker.phase("first")
@@ -124,6 +132,8 @@ def _work(task: Task, speaker: _Speaker, entered_ns: int) -> WorkerResult:
         begun = clock()
         model.invoke()
         first_ns = clock() - begun
+        first_peak = read_status()["VmHWM"]
+        reset_peak()
         if task.plan is not None and storage is not None:
             runs = _benchmark(model, task.plan, storage, clock, speaker)
         else:
@@ -145,26 +155,72 @@ def _work(task: Task, speaker: _Speaker, entered_ns: int) -> WorkerResult:
         memory=Memory(
             import_rss_bytes=import_rss,
             load_peak_bytes=load_peak,
-            peak_rss_bytes=status["VmHWM"],
+            peak_rss_bytes=max(load_peak, first_peak, status["VmHWM"]),
             swap_bytes=status.get("VmSwap", 0),
             pss_bytes=proportional_bytes(),
+            first_peak_bytes=first_peak,
+            steady_peak_bytes=status["VmHWM"],
+            file_bytes=status.get("RssFile"),
+            model_file_bytes=mapped_bytes(task.model_path),
         ),
         peak_was_reset=peak_was_reset,
         involuntary_switches=runs.involuntary_switches,
         major_faults=runs.major_faults,
         delegate_nodes=delegate_nodes,
         operator_nodes=operator_nodes,
+        steady=runs.steady,
+        sentinel_ns=runs.sentinel_ns,
+        blocks=runs.blocks,
     )
+
+
+class _CountedBlocks(Blocks):
+    """Reads this process's counters around each block, and runs the sentinel after it."""
+
+    def __init__(self) -> None:
+        self.found: List[SampleBlock] = []
+
+    def begin(self) -> None:
+        self._usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._waited = own_wait_ns()
+        self._cpu = time.process_time_ns()
+
+    def end(self, runs: int, started_ns: int, ended_ns: int) -> None:
+        cpu = time.process_time_ns()
+        waited = own_wait_ns()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        self.found.append(
+            SampleBlock(
+                runs=runs,
+                started_ns=started_ns,
+                ended_ns=ended_ns,
+                cpu_ns=cpu - self._cpu,
+                waited_ns=None if waited is None or self._waited is None else max(0, waited - self._waited),
+                involuntary_switches=usage.ru_nivcsw - self._usage.ru_nivcsw,
+                major_faults=usage.ru_majflt - self._usage.ru_majflt,
+                sentinel_ns=sentinel_ns(),
+            )
+        )
 
 
 def _benchmark(model: Model, plan: BenchmarkPlan, storage: array[int], clock: Clock, speaker: _Speaker) -> _Runs:
     speaker.phase("warm-up")
     warmup = warm_up(model.invoke, plan, clock)
+    before_ns = sentinel_ns()
+    blocks = _CountedBlocks()
     speaker.phase("timed")
     before = resource.getrusage(resource.RUSAGE_SELF)
-    samples = timed_runs(model.invoke, plan, clock, storage)
+    samples = timed_runs(model.invoke, plan, clock, storage, blocks)
     after = resource.getrusage(resource.RUSAGE_SELF)
-    return _Runs(warmup, samples, after.ru_nivcsw - before.ru_nivcsw, after.ru_majflt - before.ru_majflt)
+    return _Runs(
+        warmup.durations_ns,
+        samples,
+        after.ru_nivcsw - before.ru_nivcsw,
+        after.ru_majflt - before.ru_majflt,
+        warmup.steady,
+        before_ns,
+        tuple(blocks.found),
+    )
 
 
 def _evaluate(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
-from typing import IO, Any, Callable, Dict, Optional
+from typing import IO, Any, Callable, Dict, Optional, Protocol
 
 from edgepress_agent import launch
 from edgepress_agent.faults import Fault
@@ -17,8 +17,26 @@ from edgepress_agent.protocol.messages import Failure
 from edgepress_agent.worker_task import Task, WorkerResult
 
 
+class Watch(Protocol):
+    """What looks at the board while a worker runs (see :class:`edgepress_agent.monitor.Monitor`)."""
+
+    def begin(self) -> None:
+        """The model is loaded."""
+
+    def seconds_to_next(self) -> Optional[float]:
+        """How long to listen to the worker before :meth:`take`; None: as long as it takes."""
+
+    def take(self) -> None:
+        """Take a look."""
+
+
 def run_worker(
-    python: str, task: Task, deadline_s: float, log: IO[bytes], on_progress: Callable[[int, int], None]
+    python: str,
+    task: Task,
+    deadline_s: float,
+    log: IO[bytes],
+    on_progress: Callable[[int, int], None],
+    watch: Optional[Watch] = None,
 ) -> WorkerResult:
     """Run a task in a fresh process of its own.
 
@@ -27,6 +45,7 @@ def run_worker(
         deadline_s: seconds after which the worker is killed.
         log: takes what the worker and its libraries write to stdout and stderr.
         on_progress: called with the number of samples done, and of all.
+        watch: looks at the board from warm-up to the end.
 
     Raises:
         Fault: what the worker reported ("model-rejected", "model-failed", "bad-request", ...); "worker-killed" with
@@ -49,7 +68,7 @@ def run_worker(
         raise
     finally:
         os.close(write_end)
-    listener = _Listener(read_end, on_progress)
+    listener = _Listener(read_end, on_progress, watch)
     try:
         _hand_over(process, dumps(to_wire(task)))
         in_time = listener.listen(end)
@@ -91,9 +110,10 @@ def _death(status: int, details: Dict[str, Any]) -> Fault:
 class _Listener:
     """Reads a worker's lines until it has answered or closed the pipe."""
 
-    def __init__(self, descriptor: int, on_progress: Callable[[int, int], None]) -> None:
+    def __init__(self, descriptor: int, on_progress: Callable[[int, int], None], watch: Optional[Watch]) -> None:
         self._descriptor = descriptor
         self._on_progress = on_progress
+        self._watch = watch
         self._rest = b""
         self.phase = "start"
         self.outcome: Optional[Dict[str, Any]] = None
@@ -102,7 +122,12 @@ class _Listener:
         """Return False when ``end`` (CLOCK_MONOTONIC, seconds) comes first."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._descriptor, selectors.EVENT_READ)
-            while time.monotonic() < end and selector.select(end - time.monotonic()):
+            while (left := end - time.monotonic()) > 0:
+                wake = self._watch.seconds_to_next() if self._watch else None
+                if not selector.select(left if wake is None else min(left, wake)):
+                    if self._watch and wake is not None and wake <= left:
+                        self._watch.take()
+                    continue
                 data = os.read(self._descriptor, 1 << 20)
                 if not data:
                     return True
@@ -118,6 +143,8 @@ class _Listener:
             raise Fault("internal", f"the worker answered no JSON: {error}") from None
         if "phase" in said:
             self.phase = said["phase"]
+            if self.phase == "warm-up" and self._watch:
+                self._watch.begin()
         elif "done" in said:
             self._on_progress(said["done"], said["total"])
         else:

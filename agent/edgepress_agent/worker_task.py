@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from edgepress_agent.protocol.messages import BenchmarkPlan, Memory
+from edgepress_agent.protocol.messages import BenchmarkPlan, Memory, SampleBlock
 
 PHASES = ("start", "import", "inputs", "load", "allocate", "first", "warm-up", "timed", "evaluate", "report")
 
@@ -29,6 +29,7 @@ class Task:
     outputs_path: Optional[str] = None  # where outputs of all samples go
     input_positions: Tuple[int, ...] = ()
     output_positions: Tuple[int, ...] = ()
+    cpus: Tuple[int, ...] = ()  # to run on; empty: anywhere
 
 
 @dataclass(frozen=True)
@@ -48,4 +49,7 @@ class WorkerResult:
     major_faults: int
     delegate_nodes: int
     operator_nodes: int
+    steady: Optional[bool] = None
+    sentinel_ns: Optional[int] = None
+    blocks: Tuple[SampleBlock, ...] = ()
     spawn_ns: int = 0  # filled in by the process that started the worker

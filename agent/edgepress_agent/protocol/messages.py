@@ -23,6 +23,7 @@ verb            params (blob)                                  result (blob)
 ``lock``        --                                             :class:`LockState`
 ``activate``    :class:`ReleaseSpec`                           :class:`ReleaseState`
 ``releases``    ``app``                                        :class:`ReleaseState`
+``captures``    --                                             :class:`Captures`
 =============== ============================================== =====================================================
 
 A finished job leaves ``report.json`` (:class:`JobReport`) and, for ``evaluate``, ``outputs.npys``
@@ -36,7 +37,9 @@ from typing import Any, ClassVar, Dict, Optional, Tuple
 
 # PROTOCOL_VERSION history. A change to any class or verb here needs a line:
 #   1  first version
-PROTOCOL_VERSION = 1
+#   2  measurement: plans that stop by themselves and warm up until steady, sample blocks with a sentinel, readings of
+#      the board while a worker runs, memory by phase, governor and affinity, the verb "captures"
+PROTOCOL_VERSION = 2
 
 JOB_KINDS = ("benchmark", "evaluate", "install")
 # queued: waits for the board's lock. ended: report.json is complete. failed: report.json says why.
@@ -150,6 +153,20 @@ class BenchmarkPlan(_Wire):
     seed: int  # of the order of configurations
     process_deadline_s: float
     job_deadline_s: float  # counted from the moment the job holds the board's lock
+    # Warm-up goes on until the trace says that it is steady, at most this long; None: the fixed length above is all.
+    steady_warmup_max_ns: Optional[int] = None
+    # Timed inferences come in blocks of this length, the sentinel and the worker's own counters between them; 0: one.
+    block_ns: int = 0
+    block_max_runs: Optional[int] = None  # a block ends after so many
+    untimed_between_ns: int = 0  # inferences between blocks that nobody times: load for a sustained measurement
+    # Processes are added, a round at a time, until the interval of the median of their medians is this narrow (half of
+    # it, as a fraction of the median), at most max_processes; None: `processes` is all.
+    target_half_width: Optional[float] = None
+    max_processes: Optional[int] = None
+    # Before each process: wait until the CPU is no hotter, at most cool_down_max_s in the whole job; None: no gate.
+    cool_to_c: Optional[float] = None
+    cool_down_max_s: float = 0.0
+    pinned: bool = False  # workers run on CPUs of their own, everything else of the job on the others
 
 
 @dataclass(frozen=True)
@@ -185,6 +202,7 @@ class JobSpec(_Wire):
     output_positions: Tuple[int, ...] = ()
     install: Optional[InstallSpec] = None
     deadline_s: float = 600.0  # evaluate and install
+    set_governor: bool = False  # benchmark: to "performance" by `sudo -n` while it lasts, and back
 
 
 @dataclass(frozen=True)
@@ -249,10 +267,44 @@ class Memory(_Wire):
     """Memory of one worker process, from /proc/self/status of a fresh process (never ru_maxrss)."""
 
     import_rss_bytes: int  # after the runtime is imported, before the model is loaded
-    load_peak_bytes: int  # VmHWM after load and allocate
-    peak_rss_bytes: int  # VmHWM at the end
+    load_peak_bytes: int  # VmHWM of load and allocate
+    peak_rss_bytes: int  # VmHWM of all that came after the import: the largest of the phases'
     swap_bytes: int
     pss_bytes: Optional[int]  # at the end, outside the timed part
+    first_peak_bytes: Optional[int] = None  # VmHWM of the first inference
+    steady_peak_bytes: Optional[int] = None  # VmHWM of warm-up and timed part
+    file_bytes: Optional[int] = None  # RssFile at the end: mapped from files, the kernel may drop it and read it again
+    model_file_bytes: Optional[int] = None  # of it, the model's own file
+
+
+@dataclass(frozen=True)
+class SampleBlock(_Wire):
+    """Timed inferences that followed each other, and what their process counted meanwhile. Times by CLOCK_MONOTONIC."""
+
+    runs: int  # how many of samples_ns, in order
+    started_ns: int
+    ended_ns: int
+    cpu_ns: int  # CPU time of the process, all its threads
+    waited_ns: Optional[int]  # its threads stood in a run queue (schedstat)
+    involuntary_switches: int
+    major_faults: int
+    sentinel_ns: int  # a fixed amount of work, timed after the block
+
+
+@dataclass(frozen=True)
+class Reading(_Wire):
+    """The board while a worker ran, seen by the job's monitor. Counters are since boot."""
+
+    taken_ns: int  # CLOCK_MONOTONIC
+    cpu_hz: Optional[int]  # the lowest of the worker's CPUs
+    temperature_c: Optional[float]
+    throttled_bits: Optional[int]
+    load_1min: float
+    pressure_us: Optional[int]  # /proc/pressure/cpu, some
+    steal_ns: Optional[int]  # of the worker's CPUs, together
+    other_ns: Optional[int]  # CPU time on the worker's CPUs, whoever used it
+    swapped_in_pages: Optional[int]
+    power_w: Optional[float]  # of the whole board, where it can measure that (Raspberry Pi 5)
 
 
 @dataclass(frozen=True)
@@ -268,6 +320,13 @@ class ProcessRun(_Wire):
     memory: Memory
     involuntary_switches: int  # during the timed part
     major_faults: int
+    steady: Optional[bool] = None  # warm-up ended steady; None: it had a fixed length
+    sentinel_ns: Optional[int] = None  # before the first block
+    blocks: Tuple[SampleBlock, ...] = ()
+    readings: Tuple[Reading, ...] = ()
+    cpus: Tuple[int, ...] = ()  # that it was pinned to; empty: it was not
+    monitor_cpu_ns: int = 0  # CPU time of the monitor while this process ran, its children's too
+    monitored_ns: int = 0  # how long that was
 
 
 @dataclass(frozen=True)
@@ -303,6 +362,7 @@ class RunReport(_Wire):
     processes: Tuple[ProcessRun, ...]
     failures: Tuple[Failure, ...]  # processes that did not finish
     warnings: Tuple[MeasurementWarning, ...]
+    half_width: Optional[float] = None  # reached by a plan with target_half_width
 
 
 @dataclass(frozen=True)
@@ -337,6 +397,14 @@ class JobReport(_Wire):
     installed: Optional[Runtime] = None
     states: Tuple[BoardState, ...] = ()  # before, between and after worker processes
     failure: Optional[Failure] = None
+
+
+@dataclass(frozen=True)
+class Captures(_Wire):
+    """What a board's files and programs say, as they say it, without serial numbers: for a report or a new profile."""
+
+    files: Dict[str, Any]  # path below the root -> text
+    commands: Dict[str, Any]  # command line -> output
 
 
 @dataclass(frozen=True)

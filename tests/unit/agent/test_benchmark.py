@@ -16,10 +16,10 @@ from support.agent_process import MODELS, QUICK, AgentProcess, benchmark, config
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers())
 def test_every_round_has_every_configuration_once(configurations: int, processes: int, seed: int) -> None:
-    order = interleaved(configurations, processes, seed)
+    order = list(interleaved(configurations, processes, seed))
     assert [round_ for round_, _ in order] == sorted([*range(processes)] * configurations)
     assert Counter(order) == Counter((round_, index) for round_ in range(processes) for index in range(configurations))
-    assert order == interleaved(configurations, processes, seed)
+    assert order == list(interleaved(configurations, processes, seed))
 
 
 def test_the_order_within_a_round_depends_on_the_seed() -> None:
@@ -45,7 +45,7 @@ def test_configurations_are_measured_in_the_order_of_the_plan(report: JobReport)
     ran = sorted(
         (process.order, process.index, number) for number, run in enumerate(report.runs) for process in run.processes
     )
-    assert [(index, number) for _, index, number in ran] == interleaved(3, QUICK.processes, QUICK.seed)
+    assert [(index, number) for _, index, number in ran] == list(interleaved(3, QUICK.processes, QUICK.seed))
     assert [order for order, _, _ in ran] == list(range(6))
 
 

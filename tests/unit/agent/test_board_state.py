@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress_agent.board_state import parse_meminfo, parse_throttled, read_board_state
+from edgepress_agent.board_state import parse_meminfo, read_board_state
+from edgepress_agent.vcgencmd import parse_throttled
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepress_agent.timing import sample_storage, timed_runs, warm_up
+from edgepress_agent.timing import Blocks, sample_storage, timed_runs, warm_up
 from support.agent_process import QUICK
 
 PLAN = replace(
@@ -34,11 +34,11 @@ class Inference:
 
 
 def warmed(inference: Inference) -> tuple[int, ...]:
-    return warm_up(inference, PLAN, inference.clock)
+    return warm_up(inference, PLAN, inference.clock).durations_ns
 
 
 def timed(inference: Inference, plan: object = PLAN) -> tuple[int, ...]:
-    return timed_runs(inference, plan, inference.clock, sample_storage(plan))  # type: ignore[arg-type]
+    return timed_runs(inference, plan, inference.clock, sample_storage(plan), Blocks())  # type: ignore[arg-type]
 
 
 def test_warm_up_lasts_for_its_runs_and_its_time() -> None:
@@ -76,7 +76,7 @@ def test_samples_are_what_each_inference_took_in_order(cycle: list[int], min_run
 
 def test_storage_grows_when_inferences_are_shorter_than_expected() -> None:
     inference = Inference(lambda run: run % 3 + 1)
-    samples = timed_runs(inference, PLAN, inference.clock, array("q"))
+    samples = timed_runs(inference, PLAN, inference.clock, array("q"), Blocks())
     assert list(samples) == [run % 3 + 1 for run in range(len(samples))]
     assert sum(samples) >= 200
 
