@@ -149,17 +149,19 @@ def _percentile_if_enough(pooled: NDArray[np.int64], percent: int) -> int | None
 
 
 def _spread(medians: Sequence[int]) -> float | None:
-    if len(medians) < 2:
+    mean = np.mean(medians)
+    if len(medians) < 2 or mean <= 0:  # a clock that stands still
         return None
-    return float(np.std(medians, ddof=1) / np.mean(medians))
+    return float(np.std(medians, ddof=1) / mean)
 
 
 def _drift(processes: Sequence[ProcessRun]) -> float | None:
     changes = []
     for run in processes:
         third = len(run.samples_ns) // 3
-        if third:
-            changes.append(np.median(run.samples_ns[-third:]) / np.median(run.samples_ns[:third]) - 1)
+        first = np.median(run.samples_ns[:third]) if third else 0
+        if first > 0:
+            changes.append(np.median(run.samples_ns[-third:]) / first - 1)
     return float(np.median(changes)) if changes else None
 
 

@@ -122,12 +122,12 @@ def _unstable(report: RunReport, summary: LatencySummary) -> Iterator[Measuremen
             f"the first: {first.message}",
             {"failures": len(report.failures), "code": first.code},
         )
-    if summary.process_spread is None:
+    if summary.processes == 1:
         yield MeasurementWarning(
             "one-process",
             "measured in one process only: whether another would give the same is not known; use more processes",
         )
-    elif summary.process_spread > PROCESS_SPREAD_LIMIT:
+    elif summary.process_spread is not None and summary.process_spread > PROCESS_SPREAD_LIMIT:
         slow, fast = max(summary.process_medians_ns), min(summary.process_medians_ns)
         yield MeasurementWarning(
             "process-spread",
@@ -143,7 +143,7 @@ def _unstable(report: RunReport, summary: LatencySummary) -> Iterator[Measuremen
             "at temperature and clock",
             {"drift": summary.drift},
         )
-    if summary.p95_ns is not None and summary.p95_ns > TAIL_LIMIT * summary.p50_ns:
+    if summary.p95_ns is not None and summary.p95_ns > TAIL_LIMIT * summary.p50_ns > 0:
         yield MeasurementWarning(
             "long-tail",
             f"one run in twenty takes {summary.p95_ns / summary.p50_ns:.1f} times the median or more: something else "

@@ -1,33 +1,67 @@
 """Which rows stand in one table, which columns it has, and what the cells say: the same for every form of output.
 
-Only rows measured under the same conditions share a table: another board, runtime, number of threads or data set gets
-one of its own, and so does emulation. Sizes and times are related to the float32 row of the same session, never to one
-measured another day.
+Only rows measured under the same conditions share a table: another board, runtime, number of threads, governor or data
+set gets one of its own, and so do emulation and rows of other tools. Whoever wants them in one table says so, and the
+table says it too. Sizes and times are related to the float32 row of the same session, never to one measured another
+day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from edgepress.errors import TableError
+from edgepress.table.columns import ALWAYS, CATALOGUE, Cell, Context, Spec, field_column, standard_columns
+from edgepress.table.conditions import group_alike, unlike
 from edgepress.table.inert import printable
-from edgepress.table.result import Result
-from edgepress.table.units import format_duration, format_factor, format_metric, format_size, is_fraction
+from edgepress.table.marks import marks, metric_value
+from edgepress.table.result import COLUMNS, MEASURED, Result
+from edgepress.table.seeds import Line, fold_seeds, single_lines
+from edgepress.table.units import is_fraction
 
-BASELINE_RECIPE = "float32"
-NOTHING = "-"
+__all__ = ["Cell", "Column", "Group", "Layout", "arrange"]
 
-_VERDICT_STYLES = {"stable": "green", "unstable": "yellow", "throttled": "red", "implausible": "bold red"}
-_CHECK_STYLES = {"identical": "green", "within tolerance": "green", "as good": "green", "wrong": "bold red"}
+SORTS: dict[str, Callable[[Result], tuple[bool, float | str]]] = {
+    "time": lambda row: (False, row.created_unix_ns),
+    "model": lambda row: (False, row.model),
+    "recipe": lambda row: (row.recipe is None, row.recipe or ""),
+    "size": lambda row: (False, row.tflite_bytes),
+    "metric": lambda row: (
+        (value := metric_value(row)) is None,
+        -(value or 0.0) if row.metric_higher_is_better else (value or 0.0),
+    ),
+    "p50": lambda row: (False, row.latency_p50_ns),
+    "p95": lambda row: (row.latency_p95_ns is None, row.latency_p95_ns or 0),
+    "memory": lambda row: (False, row.peak_rss_bytes),
+}
+"""By what the rows of a table can be sorted, the best first; what is not known comes last."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What a table shows at one place, and in which colour where there are colours."""
+class Layout:
+    """How rows are to be put into tables.
 
-    text: str
-    style: str = ""
+    Attributes:
+        sort: a key of :data:`SORTS`; None: by time.
+        columns: names of :data:`~edgepress.table.columns.CATALOGUE` or fields of a row; empty: what fits the rows. The
+            verdict and the output check are always there.
+        mix: conditions (:data:`~edgepress.table.conditions.CONDITIONS`) that may differ inside one table.
+        fold_seeds: rows that differ only in their training seed become one line.
+    """
+
+    sort: str | None = None
+    columns: tuple[str, ...] = ()
+    mix: frozenset[str] = frozenset()
+    fold_seeds: bool = True
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.columns if name not in CATALOGUE and name not in COLUMNS]
+        if unknown:
+            raise TableError(
+                f"no column {unknown[0]!r}; there are {', '.join(CATALOGUE)}, and the fields of a row that "
+                "`edgepress table --json` prints"
+            )
 
 
 @dataclass(frozen=True)
@@ -38,6 +72,7 @@ class Column:
         short: the header where room is dear; a line end in it may stay.
         is_number: aligned to the right.
         dropped_as: in which order columns go when the terminal is too narrow, 0 first; None: never.
+        folds: its cells are words that may stand in several lines.
     """
 
     header: str
@@ -45,6 +80,7 @@ class Column:
     short: str
     is_number: bool
     dropped_as: int | None
+    folds: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,123 +92,56 @@ class Group:
     notes: tuple[str, ...]
 
 
-def arrange(rows: Iterable[Result]) -> tuple[Group, ...]:
+def arrange(rows: Iterable[Result], layout: Layout | None = None) -> tuple[Group, ...]:
     """Put rows into tables, in the order in which their conditions first occur, emulated ones last."""
-    by_conditions: dict[tuple[object, ...], list[Result]] = {}
-    for row in rows:
-        by_conditions.setdefault(_conditions(row), []).append(row)
-    real_first = sorted(by_conditions.values(), key=lambda rows: rows[0].emulated)
-    return tuple(_group(rows) for rows in real_first)
+    chosen = layout or Layout()
+    return tuple(_group(rows, chosen) for rows in group_alike(rows, chosen.mix))
 
 
-def _conditions(row: Result) -> tuple[object, ...]:
-    return (
-        row.physical_device,
-        row.device,
-        row.emulated,
-        row.runtime,
-        row.runtime_version,
-        row.runtime_api,
-        row.delegate,
-        row.threads,
-        row.governor,
-        row.data_sha256,
-        row.metric,
-    )
+def _group(rows: Sequence[Result], layout: Layout) -> Group:
+    lines = list(fold_seeds(rows) if layout.fold_seeds else single_lines(rows))
+    if layout.sort is not None:
+        lines.sort(key=lambda line: SORTS[layout.sort or "time"](line.row))
+    shown = [line.row for line in lines]
+    mixed = unlike(shown)
+    notes = _Notes(shown)
+    # Rows that are not alike are shown together when asked, but none of them is called the best.
+    context = Context(tuple(lines), {} if mixed else marks(shown), tuple(mixed), notes.numbers, bool(notes.texts))
+    names = (*(n for n in layout.columns if n not in ALWAYS), *ALWAYS) if layout.columns else standard_columns(context)
+    specs = [CATALOGUE[name](context) if name in CATALOGUE else field_column(name) for name in names]
+    columns = tuple(_column(spec, lines) for spec in specs)
+    return Group(_title(shown, lines, mixed), columns, notes.texts)
 
 
-def _group(rows: Sequence[Result]) -> Group:
-    baselines = {(row.session, row.model): row for row in rows if row.recipe == BASELINE_RECIPE}
-
-    def against_baseline(quotient: Callable[[Result, Result], float]) -> Callable[[Result], Cell]:
-        def cell(row: Result) -> Cell:
-            baseline = baselines.get((row.session, row.model))
-            return Cell(format_factor(quotient(row, baseline))) if baseline else Cell(NOTHING)
-
-        return cell
-
-    notes = _Notes(rows)
-    columns: list[Column] = []
-
-    def add(
-        header: str,
-        cell: Callable[[Result], Cell],
-        *,
-        short: str | None = None,
-        is_number: bool = True,
-        dropped_as: int | None = None,
-    ) -> None:
-        columns.append(Column(header, tuple(cell(row) for row in rows), short or header, is_number, dropped_as))
-
-    if len({row.session for row in rows}) > 1:
-        add("measured", _time_cell, is_number=False, dropped_as=6)
-    if len({row.model for row in rows}) > 1 or any(row.recipe is None for row in rows):
-        add("model", lambda row: Cell(printable(row.model)), is_number=False)
-    if any(row.recipe is not None for row in rows):
-        add("recipe", lambda row: Cell(printable(row.recipe or NOTHING), "bold"), is_number=False)
-    add("size", lambda row: Cell(format_size(row.tflite_bytes)))
-    if baselines:
-        size_ratio = against_baseline(lambda row, base: row.tflite_bytes / base.tflite_bytes)
-        add("size vs float32", size_ratio, short="vs\nfloat32", dropped_as=2)
-    if rows[0].metric is not None:
-        metric = printable(rows[0].metric)
-        short = "acc." if metric == "accuracy" else "metric"
-        host, board = _metric_cells("host"), _metric_cells("board")
-        add(f"{metric} on host", host, short=f"{short}\nhost", dropped_as=1)
-        add(f"{metric} on board", board, short=f"{short}\nboard")
-    add("p50", lambda row: Cell(format_duration(row.latency_p50_ns)))
-    add("± of p50", _half_width_cell, short="±", dropped_as=0)
-    add("p95", lambda row: Cell(format_duration(row.latency_p95_ns) if row.latency_p95_ns else NOTHING), dropped_as=4)
-    add("peak memory", lambda row: Cell(format_size(row.peak_rss_bytes)), short="peak\nmemory", dropped_as=3)
-    if baselines and not rows[0].emulated:
-        speed_up = against_baseline(lambda row, base: base.latency_p50_ns / row.latency_p50_ns)
-        add("speed-up", speed_up, short="speed-\nup", dropped_as=5)
-    add("output check", _check_cell, short="output\ncheck", is_number=False)
-    add("verdict", lambda row: Cell(printable(row.verdict), _VERDICT_STYLES.get(row.verdict, "")), is_number=False)
-    if notes.texts:
-        add("notes", lambda row: Cell(notes.numbers(row), "dim"), is_number=False)
-    return Group(_title(rows), tuple(columns), notes.texts)
+def _column(spec: Spec, lines: Sequence[Line]) -> Column:
+    cells = tuple(spec.cell(line) for line in lines)
+    return Column(spec.header, cells, spec.short or spec.header, spec.is_number, spec.dropped, spec.folds)
 
 
-def _time_cell(row: Result) -> Cell:
-    return Cell(row.created_at.astimezone().strftime("%Y-%m-%d %H:%M"), "dim")
-
-
-def _metric_cells(place: Literal["host", "board"]) -> Callable[[Result], Cell]:
-    def cell(row: Result) -> Cell:
-        value = row.metric_value_host if place == "host" else row.metric_value_board
-        return Cell(NOTHING if value is None else format_metric(value, row.metric or ""))
-
-    return cell
-
-
-def _half_width_cell(row: Result) -> Cell:
-    low, high = row.latency_p50_low_ns, row.latency_p50_high_ns
-    if low is None or high is None:
-        return Cell(NOTHING)
-    return Cell(f"{max(high - row.latency_p50_ns, row.latency_p50_ns - low) / row.latency_p50_ns:.1%}", "dim")
-
-
-def _check_cell(row: Result) -> Cell:
-    level = row.output_check
-    if level is None:
-        return Cell(NOTHING)
-    return Cell("within tol." if level == "within tolerance" else printable(level), _CHECK_STYLES.get(level, ""))
-
-
-def _title(rows: Sequence[Result]) -> str:
+def _title(rows: Sequence[Result], lines: Sequence[Line], mixed: Collection[str]) -> str:
     row = rows[0]
-    parts = [row.device]
-    if row.board_model:
-        parts.append(row.board_model)
-    parts.append(f"{row.runtime} {row.runtime_version}" + (" without delegate" if row.delegate == "none" else ""))
-    parts.append(f"{row.threads} thread" + ("s" if row.threads != 1 else ""))
-    if row.governor:
+    parts = []
+    if "device" not in mixed:
+        parts.append(row.device)
+        board = row.board_model or row.cpu_model
+        parts += [board] if board else []
+    if "runtime" not in mixed:
+        without = " without delegate" if row.delegate == "none" else ""
+        parts.append(f"{row.runtime} {row.runtime_version}{without}")
+    if "threads" not in mixed:
+        parts.append(f"{row.threads} thread" + ("s" if row.threads != 1 else ""))
+    if row.governor and "governor" not in mixed:
         parts.append(f"governor {row.governor}")
-    if row.metric is not None and row.metric_samples:
-        parts.append(f"{row.metric} on {row.metric_samples} test samples" + _metric_half_width(rows))
-    if row.emulated:
+    if row.metric is not None and row.metric_samples and "data" not in mixed:
+        seeds = max(line.seeds for line in lines)
+        over = f" and {seeds} seeds" if seeds > 1 else ""
+        parts.append(f"{row.metric} on {row.metric_samples} test samples{over}" + _metric_half_width(rows))
+    if row.origin != MEASURED and "origin" not in mixed:
+        parts.append(f"FOREIGN: measured by {row.origin}, nothing of it was checked")
+    if any(r.emulated for r in rows):
         parts.append("EMULATED: these times say nothing about real hardware")
+    if mixed:
+        parts.append(f"MIXED: rows differ in {', '.join(mixed)}; none is called the best")
     return " · ".join(printable(part) for part in parts)
 
 

@@ -57,6 +57,7 @@ def test_a_run_shows_what_people_decide_by() -> None:
         "p95",
         "peak memory",
         "speed-up",
+        "best (◆ Pareto)",
         "output check",
         "verdict",
     ]
@@ -134,7 +135,7 @@ def test_text_has_every_column_and_no_trailing_space() -> None:
 def test_markdown_is_a_table() -> None:
     lines = render(session(), "markdown").splitlines()
     bars = {line.replace("\\|", "").count("|") for line in lines[2:]}
-    assert (lines[0][:5], bars) == ("**pi4", {13})
+    assert (lines[0][:5], bars) == ("**pi4", {14})
 
 
 def test_csv_has_the_fields_of_json() -> None:
@@ -172,3 +173,12 @@ def test_hostile_names_are_inert_everywhere() -> None:
     assert "[bold]" in outputs[0]
     assert "<script>" not in render(rows, "markdown")
     assert ",'=1+1," in render(rows, "csv")
+
+
+@pytest.mark.parametrize("samples", [[0] * 200, [0] * 60 + [5] * 140, [-3] * 200])
+def test_a_clock_that_stands_still_is_implausible_and_breaks_no_table(samples: list[int]) -> None:
+    rows = [result("float32", run=run_report([samples] * 5)), result("int8", run=steady_run(), position=1)]
+    assert rows[0].verdict == "implausible"
+    for format in FORMATS:
+        assert "implausible" in render(rows, format)
+    assert "implausible" in drawn(rows, 200)
