@@ -166,6 +166,7 @@ def test_a_board_without_room_for_the_agent_itself_says_so(board: Board, small_d
     inventory = board.inventory(tmp_path, home=str(small_disk / "home"))
     with pytest.raises(TransportError, match=r"cannot be written on board.*Is its disk full"):
         Device.open("board", inventory)
+    assert list((small_disk / "home/incoming").iterdir()) == []  # trying again does not fill it further
 
 
 def test_two_hosts_see_who_has_the_board(

@@ -51,6 +51,8 @@ def adopt_agent(config: DeviceConfig, transport: Transport) -> None:
         raise ProvisioningError(f"{config.name}: {incoming} cannot be made ({_ending(made)})", config.name)
     transport.put(archive.data, part)
     adopted = transport.run(agent_command(config, part, "adopt", "--sha256", archive.sha256), timeout_s=ADOPT_TIMEOUT_S)
+    if adopted.returncode != 0:
+        transport.run(["rm", "-f", part])
     if adopted.returncode == 127:
         raise ProvisioningError(
             f"{config.name} has no {config.python or 'python3'}: install it (sudo apt install python3), or name "

@@ -115,6 +115,8 @@ class SshTransport(Transport):
                 if not self._connection.is_active():
                     raise
                 refused = error
+                with suppress(OSError):  # half a file must not keep a full disk full
+                    sftp.remove(part)
         if refused is not None:
             raise TransportError(
                 f"{remote_path} cannot be written on {self._device} ({self._options}): {refused}. Is its disk full, "

@@ -92,6 +92,7 @@ class TestAgent:
         transport = BareBoard(run=lambda argv, _: completed if "adopt" in argv else Completed(0, b"", b""))
         with pytest.raises(ProvisioningError, match=says):
             Device(CONFIG, transport)
+        assert transport.commands[-1] == ("rm", "-f", *transport.files)
 
     def test_a_board_without_room_for_the_agents_folder_says_so(self) -> None:
         transport = BareBoard(run=lambda argv, _: Completed(1, b"", b"mkdir: Read-only file system"))
