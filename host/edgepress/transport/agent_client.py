@@ -110,8 +110,8 @@ class AgentClient:
     def wait(self, job_id: str, task: Task | None = None) -> JobState:
         """Wait until a job has come to its end, and return its final state, whatever the end was.
 
-        Ends by the job's own deadline, which the agent enforces. A :class:`KeyboardInterrupt` in between leaves the
-        client usable: the caller cancels.
+        A job that has the board ends by its own deadline, which the agent enforces; one that is queued waits as long as
+        others hold the board. A :class:`KeyboardInterrupt` in between leaves the client usable: the caller cancels.
         """
         seen = -1
         while True:
@@ -124,7 +124,7 @@ class AgentClient:
                 )
             )
             if state.revision != seen and task is not None:
-                task.update(state.done, state.total, _what_it_does(state))
+                task.update(state.done, state.total, state.message)
             if state.status in FINAL_STATUSES:
                 return state
             seen = state.revision
@@ -362,10 +362,3 @@ def _chunk_reader(source: Path | bytes) -> Callable[[int], bytes]:
             return file.read(CHUNK_BYTES)
 
     return read
-
-
-def _what_it_does(state: JobState) -> str:
-    holder = state.waits_for
-    if state.status == "queued" and holder is not None and holder.held:
-        return f"waits for {holder.requested_by or 'another job'}"
-    return state.message

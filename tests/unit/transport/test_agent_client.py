@@ -165,8 +165,7 @@ class TestJobs:
         assert [params["seen"] for _, params, _ in agent.requests] == [-1, 1, 1, 2]
 
     def test_a_queued_job_says_for_whom_it_waits(self) -> None:
-        held = LockState(True, "j0", "eve@there\x1b[2J", 1)
-        states = iter([job_state("queued", waits_for=held), job_state("ended", 2)])
+        states = iter([job_state("queued", message="waits for eve@there\x1b[2J"), job_state("ended", 2)])
         client, _ = client_of({"wait": lambda p, _: Answer(next(states))})
         messages: list[str | None] = []
 
