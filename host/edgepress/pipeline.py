@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ from edgepress_converters.pool import WorkerPool
 if TYPE_CHECKING:
     from edgepress.compression.steps import Judge
     from edgepress.data import Dataset
-    from edgepress_agent.protocol.messages import ReleaseState, Runtime
+    from edgepress_agent.protocol.messages import ReleaseState
     from edgepress_converters.model import TFLiteModel
 
 BOARD_SAMPLES = 500  # of the test split, at most: what a Pi Zero answers in seconds; the interval says how sure it is
@@ -211,27 +210,12 @@ def deploy(
             board,
             model,
             app or (path.stem if path.stem != "model" else path.resolve().parent.name),
-            _manifest(model, chosen, artifact),
+            releases.manifest_of(model, chosen, artifact.report if artifact else None),
             goldens.inputs,
             check,
             runtime=chosen,
             progress=shown,
         )
-
-
-def _manifest(model: TFLiteModel, runtime: Runtime, artifact: Artifact | None) -> dict[str, Any]:
-    """What an application on the board needs to know of its model. JSON values."""
-    report = artifact.report if artifact else {}
-    return {
-        "schema": 1,
-        "model_sha256": model.sha256,
-        "recipe": report.get("recipe"),
-        "recipe_id": report.get("recipe_id"),
-        "input_spec": report.get("input_spec"),
-        "inputs": [asdict(tensor) for tensor in model.inputs],
-        "outputs": [asdict(tensor) for tensor in model.outputs],
-        "runtime": {"name": runtime.name, "version": runtime.version},
-    }
 
 
 def cache_folder(cache: Path | None) -> Path:
