@@ -65,8 +65,9 @@ def main() -> None:
         _print_if_json(error, error.format_message())
         error.show()
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as error:
         click.echo("interrupted", err=True)
+        _show_notes(error.__cause__ or error)  # click raises its Abort from the interrupt
         code = 130
     except EdgepressError as error:
         _explain(error, str(error))
@@ -80,6 +81,10 @@ def main() -> None:
 def _explain(error: Exception, message: str) -> None:
     _print_if_json(error, message)
     click.echo(f"error: {message}", err=True)
+    _show_notes(error)
+
+
+def _show_notes(error: BaseException) -> None:
     for note in getattr(error, "__notes__", ()):
         click.echo(f"  {note}", err=True)
 

@@ -61,3 +61,12 @@ def test_an_interruption_is_130(ends, failing):
     code, stdout, stderr = ends("x")
 
     assert (code, stdout, stderr.strip()) == (130, "", "interrupted")
+
+
+def test_an_interrupt_says_what_could_not_be_cleared_away(ends, failing):
+    interrupt = KeyboardInterrupt()
+    interrupt.add_note("job j1 on pi4 could not be cancelled: the link is gone")
+    failing(interrupt)
+    code, out, err = ends("run")
+    assert (code, out) == (130, "")
+    assert err.split("\n")[-3:] == ["interrupted", "  job j1 on pi4 could not be cancelled: the link is gone", ""]
