@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgepress.artifacts import Artifact
     from edgepress.boards import Outcome
     from edgepress.inference import Answer
+    from edgepress.table.layout import Layout
     from edgepress.table.result import Result
     from edgepress_agent.protocol.messages import DeviceFacts
     from edgepress_converters.model import TensorSpec, TFLiteModel
@@ -25,18 +26,18 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def print_rows(rows: Sequence[Result], format: Any = "text") -> None:
+def print_rows(rows: Sequence[Result], format: Any = "text", layout: Layout | None = None) -> None:
     """Print rows of the table: drawn on a terminal, plain elsewhere."""
     if format == "text" and sys.stdout.isatty():
         from rich.console import Console
 
         from edgepress.table.terminal import ResultTable
 
-        Console().print(ResultTable(rows))
+        Console().print(ResultTable(rows, layout))
         return
     from edgepress.table.render import render
 
-    click.echo(render(rows, format))
+    click.echo(render(rows, format, layout))
 
 
 def finish(outcome: Outcome, as_json: bool) -> None:

@@ -2,51 +2,70 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from click.core import ParameterSource
 
-from edgepress.cli import options
+from edgepress.cli import filters, options
 
 
 @click.group(
-    invoke_without_command=True, epilog="Example: edgepress table --device pi4 --format markdown > BENCHMARKS.md"
+    invoke_without_command=True,
+    epilog="Example: edgepress table --device pi4 --stable-only --sort p50 --format markdown > BENCHMARKS.md",
 )
-@options.devices(required=False)
-@click.option("--model", metavar="TEXT", help="Only models whose name contains this.")
-@click.option("--recipe", metavar="NAME", help="Only rows of this recipe.")
+@filters.rows
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The newest rows.")
+@click.option("--sort", type=click.Choice(filters.SORTS), help="Order of the rows, the best first; default: by time.")
+@click.option(
+    "--columns",
+    metavar="NAME,...",
+    callback=filters.split,
+    help="Instead of those that fit; docs/table.md has their names. Verdict and output check are always there.",
+)
+@click.option(
+    "--mix",
+    metavar="NAME,...",
+    callback=filters.split,
+    help=f"Let these differ inside one table: {', '.join(filters.CONDITIONS)}. It then says so, and calls no row best.",
+)
+@click.option("--each-seed", is_flag=True, help="A line for each training seed, instead of mean and interval.")
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["text", "markdown", "csv", "json"]),
+    type=click.Choice(["text", "markdown", "latex", "csv", "json"]),
     default="text",
     show_default=True,
+    help="csv and json hold every field, exact.",
 )
 @options.database
 @options.as_json
 @click.pass_context
 def table(
     context: click.Context,
-    devices: tuple[str, ...],
-    model: str | None,
-    recipe: str | None,
+    /,
     limit: int,
+    sort: str | None,
+    columns: tuple[str, ...],
+    mix: tuple[str, ...],
+    each_seed: bool,
     format_: str,
     db: str | None,
     as_json: bool,
+    **wanted: Any,
 ) -> None:
-    """Print what was measured, the newest session last."""
+    """Print what was measured: a table for each set of conditions, the newest session last."""
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
     from edgepress.cli import printing
+    from edgepress.table.layout import Layout
     from edgepress.table.store import ResultStore
 
-    # A name is taken as it is: a device may have left the inventory, its rows stay.
-    names = [name for word in devices for name in (options.resolved((word,)) if word.startswith("@") else (word,))]
+    layout = Layout(sort, columns, filters.conditions(mix), not each_seed)
     with ResultStore.open(db) as store:
-        rows = store.rows(devices=names, model=model, recipe=recipe, limit=limit)
-    printing.print_rows(rows, "json" if as_json else format_)
+        rows = store.rows(**filters.query(**wanted), limit=limit)
+    printing.print_rows(rows, "json" if as_json else format_, layout)
 
 
 def _refuse_options(context: click.Context) -> None:

@@ -18,6 +18,19 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 _MARKDOWN_SPECIAL = frozenset("\\`*_{}[]()#!|~")
 
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "µ": r"\textmu{}",
+    "±": r"$\pm$",
+    "◆": r"$\blacklozenge$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+
 
 def printable(text: str) -> str:
     """Return text with every character that is not seen replaced by its escape, e.g. ``\\x1b``."""
@@ -39,3 +52,8 @@ def markdown_cell(text: str) -> str:
     """Return text that Markdown shows as it is: neither markup nor HTML nor the end of a cell."""
     shown = html.escape(printable(text), quote=False)
     return "".join(f"\\{character}" if character in _MARKDOWN_SPECIAL else character for character in shown)
+
+
+def latex_text(text: str) -> str:
+    """Return text that LaTeX sets as it is."""
+    return "".join(_LATEX.get(character, character) for character in printable(text))

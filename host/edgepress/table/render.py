@@ -1,4 +1,4 @@
-"""Rows as text, Markdown, CSV and JSON. ``terminal`` draws them with colours."""
+"""Rows as text, Markdown, LaTeX, CSV and JSON. ``terminal`` draws them with colours."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from rich.cells import cell_len
 
-from edgepress.table.inert import csv_cell, markdown_cell
-from edgepress.table.layout import Group, arrange
-from edgepress.table.result import Result
+from edgepress.table.inert import csv_cell, latex_text, markdown_cell, printable
+from edgepress.table.layout import SORTS, Group, Layout, arrange
+from edgepress.table.result import COLUMNS, Result
 
-Format = Literal["text", "markdown", "csv", "json"]
+Format = Literal["text", "markdown", "latex", "csv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 # SCHEMA history. A change to a field that was there before needs a line; new fields do not:
@@ -22,17 +22,29 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 SCHEMA = 1
 
 
-def render(rows: Sequence[Result], format: Format) -> str:
+def render(rows: Sequence[Result], format: Format, layout: Layout | None = None) -> str:
     """Return rows in one of :data:`FORMATS`, without a line end after the last line.
 
-    ``text`` and ``markdown`` are for people and round; ``csv`` and ``json`` hold every field of
-    :meth:`~edgepress.table.result.Result.as_row`, exactly.
+    ``text``, ``markdown`` and ``latex`` are for people and round; ``csv`` and ``json`` hold every field of
+    :meth:`~edgepress.table.result.Result.as_row`, exactly, of every row: nothing is grouped or folded there. Of the
+    layout they take the order, and the columns that are fields.
     """
-    return _RENDERERS[format](rows)
+    chosen = layout or Layout()
+    if format in _OF_GROUPS:
+        groups = arrange(rows, chosen)
+        return "\n\n".join(_OF_GROUPS[format](group) for group in groups) or "no rows"
+    if chosen.sort is not None:
+        rows = sorted(rows, key=lambda row: SORTS[chosen.sort or "time"](row))
+    return _OF_FIELDS[format]([_fields(row, chosen) for row in rows])
 
 
-def _text(rows: Sequence[Result]) -> str:
-    return "\n\n".join(_text_group(group) for group in arrange(rows)) or "no rows"
+_ALWAYS = ("id", "output_check", "verdict", "warnings")
+
+
+def _fields(row: Result, layout: Layout) -> dict[str, Any]:
+    fields = row.as_row()
+    named = {name for name in layout.columns if name in COLUMNS}
+    return {name: value for name, value in fields.items() if not named or name in named or name in _ALWAYS}
 
 
 def _text_group(group: Group) -> str:
@@ -53,10 +65,6 @@ def _texts(group: Group) -> Iterator[tuple[str, ...]]:
     return zip(*([cell.text for cell in column.cells] for column in group.columns), strict=True)
 
 
-def _markdown(rows: Sequence[Result]) -> str:
-    return "\n\n".join(_markdown_group(group) for group in arrange(rows)) or "no rows"
-
-
 def _markdown_group(group: Group) -> str:
     lines = [
         f"**{markdown_cell(group.title)}**",
@@ -74,25 +82,45 @@ def _markdown_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _csv(rows: Sequence[Result]) -> str:
+def _latex_group(group: Group) -> str:
+    """For the package booktabs."""
+    alignment = "".join("r" if column.is_number else "l" for column in group.columns)
+    lines = [
+        f"% {printable(group.title)}",
+        f"\\begin{{tabular}}{{{alignment}}}",
+        "\\toprule",
+        _latex_line([column.header for column in group.columns]),
+        "\\midrule",
+        *(_latex_line(texts) for texts in _texts(group)),
+        "\\bottomrule",
+        "\\end{tabular}",
+        *(f"% {printable(note)}" for note in group.notes),
+    ]
+    return "\n".join(lines)
+
+
+def _latex_line(texts: Sequence[str]) -> str:
+    return " & ".join(latex_text(text) for text in texts) + r" \\"
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    for number, row in enumerate(rows):
-        values = row.as_row()
-        values["warnings"] = " ".join(warning.code for warning in row.warnings)
+    for number, fields in enumerate(rows):
+        values = {**fields, "warnings": " ".join(warning["code"] for warning in fields["warnings"])}
         if number == 0:
             writer.writerow(values)
         writer.writerow(csv_cell(value) if isinstance(value, str) else value for value in values.values())
     return stream.getvalue().rstrip("\n")
 
 
-def _json(rows: Sequence[Result]) -> str:
-    return json.dumps({"schema": SCHEMA, "rows": [row.as_row() for row in rows]}, indent=2, allow_nan=False)
+def _json(rows: Sequence[dict[str, Any]]) -> str:
+    return json.dumps({"schema": SCHEMA, "rows": rows}, indent=2, allow_nan=False)
 
 
-_RENDERERS: dict[Format, Callable[[Sequence[Result]], str]] = {
-    "text": _text,
-    "markdown": _markdown,
-    "csv": _csv,
-    "json": _json,
+_OF_GROUPS: dict[Format, Callable[[Group], str]] = {
+    "text": _text_group,
+    "markdown": _markdown_group,
+    "latex": _latex_group,
 }
+_OF_FIELDS: dict[Format, Callable[[Sequence[dict[str, Any]]], str]] = {"csv": _csv, "json": _json}

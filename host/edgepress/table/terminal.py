@@ -24,8 +24,8 @@ class ResultTable:
     In a narrow terminal whole columns go, the least needed first, and a line names them: half a number is none.
     """
 
-    def __init__(self, rows: Sequence[Result]) -> None:
-        self._groups = layout.arrange(rows)
+    def __init__(self, rows: Sequence[Result], chosen: layout.Layout | None = None) -> None:
+        self._groups = layout.arrange(rows, chosen)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self._groups:
@@ -46,11 +46,12 @@ def _draw(group: layout.Group, width: int) -> Group:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for column in columns:
         is_name = column.header in _NAMES
+        folds = is_name or column.folds
         table.add_column(
             Text(column.short),
             justify="right" if column.is_number else "left",
             vertical="bottom",
-            no_wrap=not is_name,
+            no_wrap=not folds,
             overflow="fold",
             min_width=_SHORTEST_NAME if is_name else _width(column),
         )
@@ -68,5 +69,7 @@ def _natural_width(columns: Sequence[layout.Column]) -> int:
 
 
 def _width(column: layout.Column) -> int:
-    texts = (*column.short.split("\n"), *(cell.text for cell in column.cells))
+    texts = [*column.short.split("\n"), *(cell.text for cell in column.cells)]
+    if column.folds:
+        texts = [word for text in texts for word in text.split()]
     return max(cell_len(text) for text in texts)
