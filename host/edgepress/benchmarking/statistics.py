@@ -140,6 +140,28 @@ def paired_ratio(numerator: Sequence[Sequence[int]], denominator: Sequence[Seque
     return Ratio(value, float(low), float(high))
 
 
+def independent_ratio(numerator: Sequence[Sequence[int]], denominator: Sequence[Sequence[int]], seed: int = 0) -> Ratio:
+    """Return the quotient of two medians measured apart from each other: processes of both are drawn singly.
+
+    The interval holds what processes of one session vary by, not what sessions differ by.
+
+    Args:
+        numerator, denominator: the samples (ns) of each process; two processes or more in both.
+
+    Raises:
+        ValueError: one side has fewer than two processes.
+    """
+    if len(numerator) < 2 or len(denominator) < 2:
+        raise ValueError(f"a ratio takes two processes or more; got {len(numerator)} and {len(denominator)}")
+    above, below = _sorted_samples(numerator), _sorted_samples(denominator)
+    ratios = _drawn_percentiles(above, _draws(len(above), seed), 50) / _drawn_percentiles(
+        below, _draws(len(below), seed + 1), 50
+    )
+    low, high = np.quantile(ratios, _tails())
+    value = percentile(np.sort(np.concatenate(above)), 50) / percentile(np.sort(np.concatenate(below)), 50)
+    return Ratio(value, float(low), float(high))
+
+
 def _sorted_samples(by_process: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
     return [np.sort(np.asarray(samples, np.int64)) for samples in by_process]
 

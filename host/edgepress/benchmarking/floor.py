@@ -1,0 +1,12 @@
+"""How much two sessions differ on one board when nothing has changed."""
+
+from __future__ import annotations
+
+DEFAULT_FLOOR = 0.05
+"""MLPerf Mobile 4.0 asks for results within 5 % in 5 tries: what a board is trusted with before it is calibrated."""
+
+
+def noise_floor(device: str) -> float:
+    """Return by how much (a fraction) medians of two sessions may differ on a device without meaning anything."""
+    del device
+    return DEFAULT_FLOOR
