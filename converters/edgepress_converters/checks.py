@@ -6,7 +6,7 @@ import numpy as np
 
 from edgepress_converters.errors import CalibrationError, UnexpectedFloatError, UnsupportedOptionError
 from edgepress_converters.model import TFLiteModel
-from edgepress_converters.options import FORMATS, ConversionOptions
+from edgepress_converters.options import FORMATS, INPUT_OUTPUT_TYPES, ConversionOptions
 from edgepress_converters.worker.messages import Array
 
 NAMED_TENSORS = 5  # in an error's message; its attribute has all
@@ -20,8 +20,8 @@ def check_options(options: ConversionOptions) -> None:
     """
     if options.format not in FORMATS:
         raise UnsupportedOptionError(f"there is no format {options.format!r}; there are {', '.join(FORMATS)}")
-    if options.io not in ("float32", "int8"):
-        raise UnsupportedOptionError(f"io = {options.io!r} is not built; float32 and int8 are")
+    if options.io not in INPUT_OUTPUT_TYPES:
+        raise UnsupportedOptionError(f"there is no io = {options.io!r}; there are {', '.join(INPUT_OUTPUT_TYPES)}")
     if options.backend != "tflite":
         raise UnsupportedOptionError(f'backend = "{options.backend}" is not built yet; "tflite" is')
     if options.calibration != "minmax":

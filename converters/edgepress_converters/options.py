@@ -11,6 +11,7 @@ Backend = Literal["tflite", "ai-edge-quantizer"]
 Calibration = Literal["minmax", "percentile", "mse"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
+INPUT_OUTPUT_TYPES: tuple[InputOutputType, ...] = get_args(InputOutputType)
 CALIBRATED_FORMATS: tuple[Format, ...] = ("int8", "int16x8")
 
 

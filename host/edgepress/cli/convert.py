@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgepress.cli import options
+from edgepress_converters.options import FORMATS, INPUT_OUTPUT_TYPES
 
 
 @click.command(epilog="Example: edgepress convert model.keras --format int8 --data data.npz -o model.tflite")
@@ -15,13 +16,13 @@ from edgepress.cli import options
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["float32", "float16", "dynamic", "int8", "int16x8"]),
+    type=click.Choice(FORMATS),
     required=True,
     help="int8 and int16x8 need --data to calibrate with.",
 )
 @click.option(
     "--io",
-    type=click.Choice(["int8", "float32"]),
+    type=click.Choice(INPUT_OUTPUT_TYPES),
     default="int8",
     show_default=True,
     help="Type of an int8 model's inputs and outputs.",

@@ -1,4 +1,4 @@
-"""Outputs and metric of a Keras model over a split."""
+"""Outputs of a Keras model over a split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress.data import Split
-from edgepress.training.metrics import Metric
 
 _BATCH_BYTES = 16 << 20
 _LARGEST_BATCH = 256
@@ -45,8 +44,3 @@ def predict(model: Any, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[np.floa
         for part, output in zip(parts, keras.tree.flatten(outputs), strict=True):
             part.append(np.asarray(output, np.float32))
     return tuple(np.concatenate(part) for part in parts)
-
-
-def metric_of(model: Any, split: Split, metric: Metric) -> float:
-    """Return the metric of a model over a split."""
-    return metric.compute(predict(model, split.inputs), split.targets)
