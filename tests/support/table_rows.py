@@ -11,6 +11,7 @@ from edgepress.benchmarking.plans import PLANS
 from edgepress.table.recording import MetricValue, Subject, result_of_run
 from edgepress.table.result import Result
 from edgepress_agent.protocol.messages import (
+    PROTOCOL_VERSION,
     BoardState,
     Configuration,
     DeviceFacts,
@@ -107,7 +108,7 @@ def board_state(**changes: Any) -> BoardState:
 
 def job_report(*runs: RunReport, job_id: str = "job-1", facts: DeviceFacts | None = FACTS, **changes: Any) -> JobReport:
     report = JobReport(
-        protocol=1,
+        protocol=PROTOCOL_VERSION,
         job_id=job_id,
         kind="benchmark",
         status="ended",

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepress.benchmarking.interference import Interference, find_interference, kept_samples
+
 if TYPE_CHECKING:
     from edgepress_agent.protocol.messages import ProcessRun, RunReport
 
@@ -27,6 +29,11 @@ BOOTSTRAP_DRAWS = 2000
 # A percentile is stated only when so many samples were taken that one sample above it still leaves 99 % confidence
 # (MLPerf Inference rules, appendix "Early Stopping Criterion", with d = 0, c = 0.99, t = 1). p5 is p95 turned over.
 MIN_SAMPLES = {5: 130, 90: 64, 95: 130, 99: 662}
+
+MODE_GAP = 0.05
+OUTLIER_SCORE = 14.826
+RETENTION_EDGE_NS = 30_000_000_000
+RETENTION_LEAST_NS = 120_000_000_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,9 @@ class LatencySummary:
         process_medians_ns: the median of each process, in the order they ran: two clusters mean a bimodal machine.
         process_spread: coefficient of variation of these medians.
         drift: relative change from the first third of a process's samples to the last (median over processes).
+        modes: clusters of the processes, the fastest first; one where they are alike.
+        outliers: samples far from their process's median (flagged, never deleted).
+        retention: speed in the last 30 s of load over that in the first 30 s; None for less than two minutes.
     """
 
     samples: int
@@ -58,6 +68,24 @@ class LatencySummary:
     process_medians_ns: tuple[int, ...]
     process_spread: float | None
     drift: float | None
+    modes: tuple[Mode, ...] = ()
+    outliers: int = 0
+    retention: float | None = None
+
+    @property
+    def half_width(self) -> float | None:
+        """The longer side of the median's interval as a fraction of the median."""
+        if self.p50_low_ns is None or self.p50_high_ns is None or self.p50_ns <= 0:
+            return None
+        return max(self.p50_high_ns - self.p50_ns, self.p50_ns - self.p50_low_ns) / self.p50_ns
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Processes that are alike: the median of their medians, and which share of all processes they are."""
+
+    median_ns: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -69,16 +97,19 @@ class Ratio:
     high: float
 
 
-def summarize(report: RunReport, seed: int = 0) -> LatencySummary:
-    """Summarize the processes of a run that finished.
+def summarize(report: RunReport, seed: int = 0, interference: Interference | None = None) -> LatencySummary:
+    """Summarize the processes of a run that finished, without the blocks that interference leaves out.
 
     Raises:
         ValueError: there is no sample.
     """
-    processes = [run for run in sorted(report.processes, key=lambda run: run.order) if run.samples_ns]
+    seen = find_interference(report) if interference is None else interference
+    kept = kept_samples(report, seen)
+    ordered = sorted(zip(report.processes, kept, strict=True), key=lambda pair: pair[0].order)
+    processes = [samples for _, samples in ordered if samples]
     if not processes:
         raise ValueError("a run without samples has no latency")
-    by_process = _sorted_samples([run.samples_ns for run in processes])
+    by_process = _sorted_samples(processes)
     pooled = np.sort(np.concatenate(by_process))
     p50_low, p50_high = _interval(by_process, 50, seed)
     p95 = _percentile_if_enough(pooled, 95)
@@ -101,7 +132,21 @@ def summarize(report: RunReport, seed: int = 0) -> LatencySummary:
         process_medians_ns=medians,
         process_spread=_spread(medians),
         drift=_drift(processes),
+        modes=find_modes(medians),
+        outliers=sum(_outliers(samples) for samples in by_process),
+        retention=_retention([run for run, _ in ordered]),
     )
+
+
+def find_modes(medians: Sequence[int]) -> tuple[Mode, ...]:
+    """Split process medians where two neighbours in size differ by more than 5 %: the fastest cluster first."""
+    clusters: list[list[int]] = []
+    for median in sorted(medians):
+        if clusters and median <= (1 + MODE_GAP) * clusters[-1][-1]:
+            clusters[-1].append(median)
+        else:
+            clusters.append([median])
+    return tuple(Mode(cluster[(len(cluster) - 1) // 2], len(cluster) / len(medians)) for cluster in clusters)
 
 
 def percentile(samples: NDArray[np.int64], percent: int) -> int:
@@ -177,14 +222,38 @@ def _spread(medians: Sequence[int]) -> float | None:
     return float(np.std(medians, ddof=1) / mean)
 
 
-def _drift(processes: Sequence[ProcessRun]) -> float | None:
+def _drift(processes: Sequence[Sequence[int]]) -> float | None:
     changes = []
-    for run in processes:
-        third = len(run.samples_ns) // 3
-        first = np.median(run.samples_ns[:third]) if third else 0
+    for samples in processes:
+        third = len(samples) // 3
+        first = np.median(samples[:third]) if third else 0
         if first > 0:
-            changes.append(np.median(run.samples_ns[-third:]) / first - 1)
+            changes.append(np.median(samples[-third:]) / first - 1)
     return float(np.median(changes)) if changes else None
+
+
+def _outliers(samples: NDArray[np.int64]) -> int:
+    """How many samples of a process have a modified z-score above 14.826 (hyperfine's limit; Iglewicz and Hoaglin 1993:
+    distance from the median over 1.4826 times the median of all such distances)."""
+    distances = np.abs(samples - np.median(samples))
+    typical = np.median(distances)
+    return int(np.count_nonzero(distances > OUTLIER_SCORE * 1.4826 * typical)) if typical > 0 else 0
+
+
+def _retention(runs: Sequence[ProcessRun]) -> float | None:
+    """Median duration in the first 30 s of all processes' blocks over that in the last 30 s."""
+    timed = []
+    for run in runs:
+        first = 0
+        for block in run.blocks:
+            timed.append((block.started_ns, run.samples_ns[first : first + block.runs]))
+            first += block.runs
+    if len(timed) < 2 or timed[-1][0] - timed[0][0] < RETENTION_LEAST_NS:
+        return None
+    begun, ended = timed[0][0], timed[-1][0]
+    early = np.concatenate([samples for at, samples in timed if at - begun <= RETENTION_EDGE_NS])
+    late = np.concatenate([samples for at, samples in timed if ended - at <= RETENTION_EDGE_NS])
+    return float(np.median(early) / np.median(late))
 
 
 def _interval(by_process: list[NDArray[np.int64]], percent: int, seed: int) -> tuple[int | None, int | None]:

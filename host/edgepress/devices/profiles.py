@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import edgepress
 from edgepress.errors import InventoryError
 
+if TYPE_CHECKING:
+    from edgepress_agent.protocol.messages import DeviceFacts
+
 SCHEMA = 1
+GENERIC = "generic-arm64"
 Value = TypeVar("Value")
 
 _CONFIG = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
@@ -31,6 +35,19 @@ Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
+class ReferenceLatency(BaseModel):
+    """What somebody has published for a model on such a board: an order of magnitude to compare with."""
+
+    model_config = _CONFIG
+
+    model: str
+    format: Literal["float32", "float16", "dynamic", "int8", "int16x8"]
+    threads: Positive
+    latency_ms: PositiveFloat
+    status: Literal["measured", "documented"]
+    source: Annotated[str, Field(min_length=1)]
+
+
 class DeviceProfile(BaseModel):
     """A kind of board. A figure that is not known is None.
 
@@ -44,6 +61,13 @@ class DeviceProfile(BaseModel):
         memory_copy_bytes_per_s: one core, each byte counted once.
         throttle_temperature_c: where the firmware begins to lower the clock of the CPU.
         soft_limit_temperature_c: an earlier limit that some boards have.
+        hard_limit_temperature_c: what the firmware never lets it exceed.
+        cpu_features: the instruction sets among ``Features`` in ``/proc/cpuinfo``.
+        l1d_cache_bytes: of each core.
+        memory_read_bytes_per_s: one core.
+        float32_flops_core, int8_ops_per_s_core: the arithmetic peak of one core; a multiply-accumulate is two.
+        float32_channel_multiple, int8_channel_multiple: output channels that fill the kernels' tiles.
+        reference_latency: published latencies.
     """
 
     model_config = _CONFIG
@@ -63,6 +87,21 @@ class DeviceProfile(BaseModel):
     memory_copy_bytes_per_s: Figure[PositiveFloat] | None = None
     throttle_temperature_c: Figure[float] | None = None
     soft_limit_temperature_c: Figure[float] | None = None
+    hard_limit_temperature_c: Figure[float] | None = None
+    cpu_features: Figure[Annotated[tuple[str, ...], Field(strict=False)]] | None = None
+    l1d_cache_bytes: Figure[Positive] | None = None
+    l3_cache_bytes: Figure[Positive] | None = None
+    memory_read_bytes_per_s: Figure[PositiveFloat] | None = None
+    float32_flops_core: Figure[PositiveFloat] | None = None
+    int8_ops_per_s_core: Figure[PositiveFloat] | None = None
+    float32_channel_multiple: Figure[Positive] | None = None
+    int8_channel_multiple: Figure[Positive] | None = None
+    reference_latency: Annotated[tuple[ReferenceLatency, ...], Field(strict=False)] = ()
+
+    @property
+    def last_cache_bytes(self) -> Figure[int] | None:
+        """The largest cache before memory."""
+        return self.l3_cache_bytes or self.l2_cache_bytes
 
 
 def profile_names() -> list[str]:
@@ -79,6 +118,17 @@ def load_profile(name: str) -> DeviceProfile:
     if name not in profile_names():
         raise InventoryError(f"no device profile named {name!r}; there are {', '.join(profile_names())}")
     return read_profile(_directory() / f"{name}.toml")
+
+
+def fitting_profile(facts: DeviceFacts) -> str | None:
+    """Return the name of the profile of a board's kind, or None: its device tree says which board it is; a 64-bit ARM
+    board that none describes gets ``generic-arm64``."""
+    for name in profile_names():
+        compatible = load_profile(name).device_tree_compatible
+        if compatible is not None and compatible in facts.compatible:
+            return name
+    is_arm = facts.machine in ("aarch64", "arm64") and facts.pointer_bits == 64
+    return GENERIC if is_arm else None
 
 
 def read_profile(file: Path) -> DeviceProfile:
