@@ -27,7 +27,8 @@ verb            params (blob)                                  result (blob)
 =============== ============================================== =====================================================
 
 A finished job leaves ``report.json`` (:class:`JobReport`) and, for ``evaluate``, ``outputs.npys``
-(:mod:`edgepress_agent.protocol.tensors`) to be fetched. Nothing is deleted before it is acknowledged.
+(:mod:`edgepress_agent.protocol.tensors`) to be fetched. They are deleted when the job is acknowledged, or long
+after anybody could still come back for them (:mod:`edgepress_agent.jobs`).
 """
 
 from __future__ import annotations
