@@ -129,7 +129,8 @@ def _disturbed(interference: Interference) -> Iterator[MeasurementWarning]:
         first = next(iter(shares))
         yield MeasurementWarning(
             "disturbed",
-            f"{interference.share:.0%} of the run was disturbed: {CAUSES[first]} ({_listed(shares)}). {_REMEDIES[first]}",
+            f"{interference.share:.0%} of the run was disturbed: {CAUSES[first]} ({_listed(shares)}). "
+            f"{_REMEDIES[first]}",
             {"share": interference.share, "causes": shares},
         )
 
@@ -219,8 +220,8 @@ def _unstable(report: RunReport, summary: LatencySummary) -> Iterator[Measuremen
     if len(late) > len(report.processes) / 2:
         yield MeasurementWarning(
             "not-steady",
-            f"{len(late)} of {len(report.processes)} processes were not steady when their warm-up ended: use a plan with "
-            "a longer warm-up",
+            f"{len(late)} of {len(report.processes)} processes were not steady when their warm-up ended: use a plan "
+            "with a longer warm-up",
             {"processes": len(late)},
         )
     if summary.drift is not None and abs(summary.drift) > DRIFT_LIMIT:

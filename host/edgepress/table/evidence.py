@@ -7,17 +7,20 @@ integers would take 1.0 (250,000 samples of a model of 4 us).
 from __future__ import annotations
 
 import zlib
+from dataclasses import asdict
 from typing import Any
 
 from edgepress.errors import TableError
-from edgepress.table.result import Evidence, ForeignSource
+from edgepress.table.result import Evidence, ForeignSource, Provenance
 from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
 from edgepress_agent.protocol.messages import BenchmarkPlan, BoardState, DeviceFacts, RunReport
 
 # SCHEMA history. A change to the document needs a line, and a reader for the versions before it:
 #   1  first version
 #   2  a row of another tool has "foreign" (its name and text) instead of run, plan, facts, states and compression
-SCHEMA = 1
+#   3  "provenance": what the workstation added
+SCHEMA = 3
+_READABLE = (1, SCHEMA)
 FOREIGN_SCHEMA = 2
 
 
@@ -40,6 +43,7 @@ def evidence_document(evidence: Evidence) -> dict[str, Any]:
         "facts": to_wire(evidence.facts) if evidence.facts else None,
         "states": [to_wire(state) for state in evidence.states],
         "compression": evidence.compression,
+        "provenance": asdict(evidence.provenance) if evidence.provenance else None,
     }
 
 
@@ -78,7 +82,7 @@ def evidence_of(document: dict[str, Any]) -> Evidence:
                 f"this row was imported from {document['foreign']['tool']}: it has no raw samples; `edgepress bench` "
                 "measures the file with some"
             )
-        if document["schema"] != SCHEMA:
+        if document["schema"] not in _READABLE:
             raise TableError(
                 f"the samples of this row have form {document['schema']}; this edgepress reads {SCHEMA}: upgrade it"
             )
@@ -88,6 +92,7 @@ def evidence_of(document: dict[str, Any]) -> Evidence:
             facts=from_wire(DeviceFacts, document["facts"]) if document["facts"] else None,
             states=tuple(from_wire(BoardState, state) for state in document["states"]),
             compression=document["compression"],
+            provenance=Provenance(**document["provenance"]) if document.get("provenance") else None,
         )
     except (WireError, KeyError, TypeError) as error:
         raise TableError(f"the samples of this row are damaged: {error}") from error

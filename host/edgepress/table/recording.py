@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from edgepress.benchmarking.interference import find_interference
+from edgepress.benchmarking.roofline import Bound, roofline_share
 from edgepress.benchmarking.statistics import summarize
 from edgepress.benchmarking.verdict import judge_run
 from edgepress.errors import TableError
 from edgepress.table.project import DIRTY
-from edgepress.table.result import Evidence, Result, content_hash
+from edgepress.table.result import Evidence, Provenance, Result, content_hash
 from edgepress_agent.protocol.codec import to_wire
+from edgepress_agent.protocol.messages import MeasurementWarning
 
 if TYPE_CHECKING:
-    from edgepress_agent.protocol.messages import JobReport, RunReport
+    from edgepress_agent.protocol.messages import BenchmarkPlan, JobReport, RunReport
     from edgepress_converters.model import TFLiteModel
 
 RUNTIME_API = "interpreter"  # what the agent's workers call; LiteRT's CompiledModel would be another key
@@ -59,13 +63,16 @@ class Subject:
     project: str | None = None
 
 
-def result_of_run(run: RunReport, job: JobReport, tflite: TFLiteModel, subject: Subject, device: str) -> Result:
+def result_of_run(
+    run: RunReport, job: JobReport, tflite: TFLiteModel, subject: Subject, device: str, bound: Bound | None = None
+) -> Result:
     """Build the row of one run of a job.
 
     Args:
         run: with samples (:func:`edgepress.benchmarking.session.require_samples`).
         job: the report that the run is part of.
         device: the device's name in the inventory.
+        bound: how fast the device's profile says that the model can be at best.
 
     Raises:
         TableError: the run measured another file than ``tflite``, is not of this job, or the job has no plan.
@@ -79,13 +86,43 @@ def result_of_run(run: RunReport, job: JobReport, tflite: TFLiteModel, subject: 
         raise TableError(f"job {job.job_id} has no such run of {tflite.path}")
     if job.plan is None:
         raise TableError(f"job {job.job_id} of kind {job.kind} has no plan: it measured nothing that a row could hold")
-    latency = summarize(run)
-    verdict = judge_run(run, job.states)
-    facts = job.facts
+    kept = {name: value for name, value in asdict(replace(subject, compression=None)).items() if name != "compression"}
+    provenance = Provenance(
+        session=job.job_id,
+        position=next(index for index, other in enumerate(job.runs) if other is run or other == run),
+        device=device,
+        agent_version=job.agent_version,
+        edgepress_version=version("edgepress"),
+        created_unix_ns=job.ended_unix_ns,
+        tflite_bytes=tflite.size_bytes,
+        has_int8="INT8" in dict(tflite.tensor_types),
+        bound_ns=bound.latency_ns if bound else None,
+        bound_is_measured=bound.is_measured if bound else None,
+        bound_reason=bound.reason if bound else None,
+        subject=kept,
+    )
+    return derive(Evidence(run, job.plan, job.facts, job.states, subject.compression, provenance))
+
+
+def derive(evidence: Evidence) -> Result:
+    """Return the row that evidence makes: always the same one.
+
+    Raises:
+        TableError: it is from before the provenance was kept.
+    """
+    known = evidence.provenance
+    if known is None:
+        raise TableError("the row is older than the evidence from which rows can be derived again")
+    run, facts = evidence.run, evidence.facts
+    subject = _subject(known.subject, evidence.compression)
+    bound = Bound(known.bound_ns, bool(known.bound_is_measured), known.bound_reason or "") if known.bound_ns else None
+    interference = find_interference(run)
+    latency = summarize(run, interference=interference)
+    verdict = judge_run(run, evidence.states, bound)
     memory = [process.memory for process in run.processes]
     host, board = _stated(subject.host_metric), _stated(subject.board_metric)
     return Result(
-        model_sha256=tflite.sha256,
+        model_sha256=run.configuration.model_sha256,
         runtime=run.runtime.name,
         runtime_version=run.runtime.version,
         runtime_api=RUNTIME_API,
@@ -93,18 +130,20 @@ def result_of_run(run: RunReport, job: JobReport, tflite: TFLiteModel, subject: 
         delegate_nodes=run.delegate_nodes,
         threads=run.configuration.threads,
         # A board without serial number and machine id is told from others by the name the user gave it.
-        physical_device=facts.physical_id if facts and facts.physical_id else content_hash(["device-name", device]),
-        plan=job.plan.name,
-        plan_sha256=content_hash(to_wire(job.plan)),
+        physical_device=facts.physical_id
+        if facts and facts.physical_id
+        else content_hash(["device-name", known.device]),
+        plan=evidence.plan.name,
+        plan_sha256=plan_hash(evidence.plan),
         data_sha256=subject.data_sha256,
         training_seed=subject.training_seed,
-        session=job.job_id,
-        position=job.runs.index(run),
+        session=known.session,
+        position=known.position,
         model=subject.model,
         recipe=subject.recipe,
         recipe_id=subject.recipe_id,
-        device=device,
-        tflite_bytes=tflite.size_bytes,
+        device=known.device,
+        tflite_bytes=known.tflite_bytes,
         metric=subject.metric,
         metric_higher_is_better=subject.metric_higher_is_better,
         metric_samples=subject.metric_samples,
@@ -129,16 +168,23 @@ def result_of_run(run: RunReport, job: JobReport, tflite: TFLiteModel, subject: 
         process_spread=latency.process_spread,
         peak_rss_bytes=max(process.peak_rss_bytes for process in memory),
         model_rss_bytes=max(process.peak_rss_bytes - process.import_rss_bytes for process in memory),
+        pss_bytes=max((process.pss_bytes for process in memory if process.pss_bytes is not None), default=None),
+        file_bytes=max((process.file_bytes for process in memory if process.file_bytes is not None), default=None),
+        swap_bytes=max(process.swap_bytes for process in memory),
+        excluded_share=interference.share if interference.is_excluded else 0.0 if interference.blocks else None,
+        roofline_share=roofline_share(bound, latency.p50_ns),
+        retention=latency.retention,
+        energy_per_run_j=_energy_j(run, latency.p50_ns),
         output_check=subject.output_check,
         verdict=str(verdict.name),
-        warnings=verdict.warnings,
+        warnings=(*verdict.warnings, *_delegation(run, known)),
         emulated=bool(facts and facts.emulated),
         board_model=facts.model if facts else None,
         kernel=facts.kernel if facts else None,
         governor=facts.governor if facts else None,
-        agent_version=job.agent_version,
-        edgepress_version=version("edgepress"),
-        created_unix_ns=job.ended_unix_ns,
+        agent_version=known.agent_version,
+        edgepress_version=known.edgepress_version,
+        created_unix_ns=known.created_unix_ns,
         source_sha256=subject.source_sha256,
         cpu_model=facts.cpu_model if facts else None,
         os=" ".join(filter(None, (facts.os_id, facts.os_version))) or None if facts else None,
@@ -147,8 +193,42 @@ def result_of_run(run: RunReport, job: JobReport, tflite: TFLiteModel, subject: 
         numpy_version=run.runtime.numpy_version,
         project_commit=subject.project.removesuffix(DIRTY) if subject.project else None,
         project_dirty=subject.project.endswith(DIRTY) if subject.project else None,
-        evidence=Evidence(run, job.plan, facts, job.states, subject.compression),
+        evidence=evidence,
     )
+
+
+def plan_hash(plan: BenchmarkPlan) -> str:
+    """Return the hash of a plan's numbers. What later versions added counts only where it is used: the hash of an older
+    plan stays what it was."""
+    optional = [field for field in fields(plan) if field.default is not MISSING]
+    unused = {field.name for field in optional if getattr(plan, field.name) == field.default}
+    return content_hash({name: value for name, value in to_wire(plan).items() if name not in unused})
+
+
+def _subject(values: dict[str, Any], compression: dict[str, Any] | None) -> Subject:
+    metrics = {
+        name: MetricValue(**values[name]) if values[name] is not None else None
+        for name in ("host_metric", "board_metric")
+    }
+    return Subject(**{**values, **metrics, "compression": compression})
+
+
+def _energy_j(run: RunReport, latency_ns: int) -> float | None:
+    watts = [
+        reading.power_w for process in run.processes for reading in process.readings if reading.power_w is not None
+    ]
+    return sum(watts) / len(watts) * latency_ns / 1e9 if watts else None
+
+
+def _delegation(run: RunReport, known: Provenance) -> Iterator[MeasurementWarning]:
+    if known.has_int8 and run.configuration.delegate == "default" and run.delegate_nodes == 0:
+        yield MeasurementWarning(
+            "int8-without-delegate",
+            f"{run.runtime.name} {run.runtime.version} did not hand int8 operators to XNNPACK, whose float32 kernels "
+            "it uses: a comparison of int8 with float32 compares two libraries. ai-edge-litert does (`edgepress device "
+            "provision NAME --runtime ai-edge-litert`)",
+            {"delegate_nodes": 0},
+        )
 
 
 @dataclass(frozen=True)

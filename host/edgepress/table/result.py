@@ -32,6 +32,7 @@ class Evidence:
         facts: what the agent read on the board.
         states: readings of the board's state before, between and after the processes.
         compression: the compression report with the resolved recipe; None for a file that was measured as it came.
+        provenance: what the workstation added; None in rows from before it was kept.
     """
 
     run: RunReport
@@ -39,6 +40,32 @@ class Evidence:
     facts: DeviceFacts | None
     states: tuple[BoardState, ...]
     compression: dict[str, Any] | None
+    provenance: Provenance | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a row says that is not in the board's report: with it, a row can be derived again from its evidence alone.
+
+    Attributes:
+        session, position, device, agent_version, edgepress_version, created_unix_ns, tflite_bytes: as in the row.
+        has_int8: the file has int8 tensors.
+        bound_ns, bound_is_measured, bound_reason: of :class:`edgepress.benchmarking.roofline.Bound`, or None.
+        subject: the fields of :class:`edgepress.table.recording.Subject`, without the compression report.
+    """
+
+    session: str
+    position: int
+    device: str
+    agent_version: str
+    edgepress_version: str
+    created_unix_ns: int
+    tflite_bytes: int
+    has_int8: bool
+    bound_ns: int | None
+    bound_is_measured: bool | None
+    bound_reason: str | None
+    subject: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,12 @@ class Result:
         processes: worker processes that finished.
         peak_rss_bytes: the largest peak resident set of a worker process.
         model_rss_bytes: how much of it came after the runtime was imported.
+        pss_bytes, file_bytes, swap_bytes: the largest proportional set, the largest part of the resident set that is
+            mapped from files (the kernel may drop it and read it again), and the largest part that was swapped out.
+        excluded_share: of the timed time, in blocks that were disturbed and are not in the headline.
+        roofline_share: of the speed that the board's profile allows.
+        retention: speed at the end of a sustained load over that at its beginning.
+        energy_per_run_j: of the whole board, where it measures its power.
         output_check: level of the output check.
         verdict, warnings: whether to believe the latency, and why not.
         emulated: measured under emulation: the times say nothing about real hardware.
@@ -151,6 +184,13 @@ class Result:
     numpy_version: str | None = None
     project_commit: str | None = None
     project_dirty: bool | None = None
+    pss_bytes: int | None = None
+    file_bytes: int | None = None
+    swap_bytes: int | None = None
+    excluded_share: float | None = None
+    roofline_share: float | None = None
+    retention: float | None = None
+    energy_per_run_j: float | None = None
     origin: str = MEASURED
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
     source: ForeignSource | None = field(default=None, compare=False, repr=False)

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 # The newest migration. A test holds it to what migrations/versions says.
-REVISION = "0002"
+REVISION = "0003"
 
 # Alembic's own default, "alembic_version", is also Optuna's: a database that both use would belong to neither.
 VERSION_TABLE = "edgepress_version"
@@ -107,6 +107,13 @@ results = Table(
     Column("numpy_version", String),
     Column("project_commit", String),
     Column("project_dirty", Boolean),
+    Column("pss_bytes", BigInteger),
+    Column("file_bytes", BigInteger),
+    Column("swap_bytes", BigInteger),
+    Column("excluded_share", Float),
+    Column("roofline_share", Float),
+    Column("retention", Float),
+    Column("energy_per_run_j", Float),
     Column("origin", String, nullable=False, server_default="edgepress"),
     # Every question is about the newest rows of something.
     Index(None, "device", "created_unix_ns"),
