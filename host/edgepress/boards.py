@@ -15,12 +15,12 @@ from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.errors import DeviceError
 from edgepress.pending import PendingJobs
-from edgepress.table.store import ResultStore
 
 if TYPE_CHECKING:
     from edgepress.compression.steps import Judge
     from edgepress.progress import Progress
     from edgepress.table.result import Result
+    from edgepress.table.store import ResultStore
     from edgepress_agent.protocol.messages import BenchmarkPlan, RunReport
     from edgepress_converters.model import TFLiteModel
 
@@ -78,7 +78,7 @@ def measure(
     candidates: Sequence[Candidate],
     trial: Trial | None,
     terms: Terms,
-    db: str | None,
+    store: ResultStore,
     pending: Path,
     progress: Progress,
 ) -> Outcome:
@@ -92,25 +92,24 @@ def measure(
     """
     rows: list[Result] = []
     failures: list[Failed] = []
-    with ResultStore.open(db) as store:
-        for name in names:
-            try:
-                with Device.open(name) as board:
-                    confirmed, failed = confirmation.confirm(
-                        board,
-                        candidates,
-                        terms.plan,
-                        store,
-                        trial=trial,
-                        threads=terms.threads,
-                        runtime=board.runtime(terms.runtime),
-                        pending=PendingJobs(pending / name),
-                        progress=progress,
-                    )
-            except DeviceError as error:
-                confirmed, failed = (), (Failed(name, "all", error),)
-            rows.extend(confirmed)
-            failures.extend(failed)
+    for name in names:
+        try:
+            with Device.open(name) as board:
+                confirmed, failed = confirmation.confirm(
+                    board,
+                    candidates,
+                    terms.plan,
+                    store,
+                    trial=trial,
+                    threads=terms.threads,
+                    runtime=board.runtime(terms.runtime),
+                    pending=PendingJobs(pending / name),
+                    progress=progress,
+                )
+        except DeviceError as error:
+            confirmed, failed = (), (Failed(name, "all", error),)
+        rows.extend(confirmed)
+        failures.extend(failed)
     if not rows and failures:
         raise failures[0].error
     return Outcome(tuple(rows), tuple(failures))

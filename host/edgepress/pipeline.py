@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,10 +16,11 @@ from edgepress.confirmation import Candidate, Trial, judged_value
 from edgepress.conversion import convert_model, inspect
 from edgepress.data.loading import load_dataset
 from edgepress.devices.device import Device
-from edgepress.errors import DataError, OutputCheckError
+from edgepress.errors import DataError, InputError, OutputCheckError, RecipeError
 from edgepress.progress import Progress, Silent
 from edgepress.table.project import project_state
 from edgepress.table.recording import Subject
+from edgepress.table.store import ResultStore
 from edgepress.training.metrics import metric_named
 from edgepress.verification.goldens import goldens_of_file
 from edgepress.verification.output_check import OutputCheckLevel, check_outputs
@@ -71,15 +73,15 @@ def run(
         InputError: model, data, recipe or metric cannot be used. DeviceError: no device gave a row, and why.
     """
     shown = progress or Silent()
-    terms = Terms(PLANS[plan], threads, runtime)
-    names = boards.reach(devices, terms, shown)
-    with WorkerPool() as pool:
+    terms = _terms(plan, threads, runtime)
+    names = boards.reach(devices, terms, shown)  # a table or a device that is not there is said before the long work
+    with ResultStore.open(db) as store, WorkerPool() as pool:
         dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
         with boards.judge_on(names[0], terms, shown) as judge:
             artifacts = _artifacts(model, dataset, recipes, pool, metric, imports, seed, cache, judge, shown)
         trial = _trial(dataset, artifacts[0].report["metric"], seed)
-        candidates = [_candidate(artifact, dataset, trial, pool, seed, shown) for artifact in artifacts]
-    return boards.measure(names, candidates, trial, terms, db, cache_folder(cache) / "pending", shown)
+        candidates = [_candidate(artifact, dataset, trial, pool, shown) for artifact in artifacts]
+        return boards.measure(names, candidates, trial, terms, store, cache_folder(cache) / "pending", shown)
 
 
 def compress(
@@ -164,16 +166,16 @@ def bench(
     With data the files are judged on its test split; without, their outputs are still compared with this machine's.
     """
     shown = progress or Silent()
-    models = [inspect(Path(file)) for file in files]
-    terms = Terms(PLANS[plan], threads, runtime)
+    opened = [_open(Path(file)) for file in files]
+    terms = _terms(plan, threads, runtime)
     names = boards.reach(devices, terms, shown)
     trial, dataset = None, None
     if data is not None:
         dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
         trial = _trial(dataset, metric or "accuracy", seed)
-    with WorkerPool() as pool:
-        candidates = [_candidate(found, dataset, trial, pool, seed, shown) for found in models]
-    return boards.measure(names, candidates, trial, terms, db, cache_folder(cache) / "pending", shown)
+    with ResultStore.open(db) as store, WorkerPool() as pool:
+        candidates = [_candidate(found, dataset, trial, pool, shown) for found in opened]
+        return boards.measure(names, candidates, trial, terms, store, cache_folder(cache) / "pending", shown)
 
 
 def deploy(
@@ -193,8 +195,8 @@ def deploy(
 
     shown = progress or Silent()
     path = Path(file)
-    model = inspect(path)
-    artifact = Artifact.load(path.parent) if path.name == "model.tflite" else None
+    opened = _open(path)
+    artifact, model = (opened, opened.model) if isinstance(opened, Artifact) else (None, opened)
     with WorkerPool() as pool:
         goldens = artifact.goldens if artifact else goldens_of_file(model, pool)
     with Device.open(device) as board:
@@ -227,6 +229,18 @@ def cache_folder(cache: Path | None) -> Path:
     return platformdirs.user_cache_path("edgepress")
 
 
+def _terms(plan: str, threads: int, runtime: str | None) -> Terms:
+    if plan not in PLANS:
+        raise InputError(f"there is no plan {plan!r}; there are {', '.join(PLANS)}")
+    return Terms(PLANS[plan], threads, runtime)
+
+
+def _open(path: Path) -> Artifact | TFLiteModel:
+    """A TFLite file with all that ``compress`` left beside it, or the file alone."""
+    artifact = Artifact.load(path.parent) if path.name == "model.tflite" else None
+    return artifact or inspect(path)
+
+
 def _artifacts(
     model: str | Path,
     dataset: Dataset,
@@ -243,6 +257,9 @@ def _artifacts(
 
     source = Source(Path(model), imports)
     loaded = [load_recipe(name) for name in recipes]  # every typo is found before the first training
+    twice = [name for name, count in Counter(recipe.name for recipe in loaded).items() if count > 1]
+    if twice:
+        raise RecipeError(f"several of the recipes are called {twice[0]!r}: give each a name of its own")
     made = []
     for recipe in loaded:
         artifact = make_artifact(
@@ -273,7 +290,6 @@ def _candidate(
     dataset: Dataset | None,
     trial: Trial | None,
     pool: WorkerPool,
-    seed: int,
     progress: Progress,
 ) -> Candidate:
     """What is measured, judged on this machine first."""
@@ -289,12 +305,12 @@ def _candidate(
         model,
         goldens,
         Subject(
-            model=artifact.report["model"] if artifact else model.path.name,
+            model=artifact.report["model"] if artifact else str(model.path),
             recipe=artifact.name if artifact else None,
             recipe_id=artifact.recipe_id if artifact else None,
             compression=artifact.report if artifact else None,
             data_sha256=dataset.sha256 if dataset else None,
-            training_seed=seed if artifact else None,
+            training_seed=artifact.report["seed"] if artifact else None,
             metric=trial.metric.name if trial else None,
             metric_higher_is_better=trial.metric.higher_is_better if trial else None,
             metric_samples=len(trial.sample) if trial else None,
