@@ -10,6 +10,7 @@
     │   ├── MetricError                     no metric to judge by, or none of that name
     │   └── NotBuiltYetError                a word of the recipe that a later version will know
     ├── MissingPackageError (ImportError)   an extra of edgepress that is not installed
+    ├── MissingProgramError             a program that is not installed: names the package that has it
     ├── CompressionError                a step could not do its work
     ├── ConversionError                 the converter refused or died, or gave what was not asked for
     │   ├── UnexpectedFloatError            a float tensor in a model that should be integer
@@ -31,7 +32,8 @@
     │   │   ├── ModelRejectedError              the board's runtime refuses the file
     │   │   ├── ModelKilledWorkerError          the board's runtime died of the file; attribute ``signal``
     │   │   └── JobError                        a job failed, passed its deadline or was cancelled
-    │   └── DeploymentError                 the release was not activated; the old one is still in use
+    │   ├── DeploymentError                 the release was not activated; the old one is still in use
+    │   └── EmulatorError                   a QEMU machine could not be built, started or told what to do
     ├── OutputCheckError                the board's outputs are wrong
     └── TableError                      the database cannot be opened, is newer than this edgepress, or refuses a row
 
@@ -75,6 +77,10 @@ class NotBuiltYetError(InputError):
 
 class MissingPackageError(EdgepressError, ImportError):
     """A package that an extra of edgepress brings is not installed."""
+
+
+class MissingProgramError(EdgepressError):
+    """A program outside of Python is not installed."""
 
 
 class CompressionError(EdgepressError):
@@ -191,3 +197,7 @@ class JobError(AgentError):
 
 class DeploymentError(DeviceError):
     """The release was not activated; the one before it is still in use."""
+
+
+class EmulatorError(DeviceError):
+    """A QEMU machine, or the image of one, could not be had."""

@@ -5,9 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from edgepress.errors import ProvisioningError
-from edgepress_agent.protocol.messages import DeviceFacts, InstallSpec, Runtime
+from edgepress_agent.protocol.messages import InstallSpec, Runtime
+
+
+class Userland(Protocol):
+    """What decides which wheels fit. The facts of a board have it; so does an image that is yet to be built."""
+
+    @property
+    def machine(self) -> str: ...
+    @property
+    def pointer_bits(self) -> int: ...
+    @property
+    def libc(self) -> str | None: ...
+    @property
+    def python_version(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,11 @@ class _Wheels:
     def label(self) -> str:
         return f"{self.name} {self.version}"
 
-    def refusal(self, facts: DeviceFacts) -> str | None:
+    @property
+    def install(self) -> InstallSpec:
+        return InstallSpec(self.name, self.version, (f"{self.name}=={self.version}", self.numpy, "psutil"))
+
+    def refusal(self, facts: Userland) -> str | None:
         """Say why this release does not fit, or None."""
         architecture = userland_architecture(facts)
         if architecture not in self.glibc:
@@ -64,7 +82,7 @@ _KNOWN = (
 )
 
 
-def resolve_runtime(facts: DeviceFacts, wanted: str | None = None) -> InstallSpec:
+def resolve_runtime(facts: Userland, wanted: str | None = None) -> InstallSpec:
     """Choose the runtime to install on a board.
 
     Args:
@@ -84,8 +102,7 @@ def resolve_runtime(facts: DeviceFacts, wanted: str | None = None) -> InstallSpe
     for wheels in candidates:
         refusal = wheels.refusal(facts)
         if refusal is None:
-            requirements = (f"{wheels.name}=={wheels.version}", wheels.numpy, "psutil")
-            return InstallSpec(wheels.name, wheels.version, requirements)
+            return wheels.install
         refusals.append(f"{wheels.label} {refusal}")
     others = [known.label for known in _KNOWN if known not in candidates and known.refusal(facts) is None]
     raise ProvisioningError(
@@ -93,6 +110,15 @@ def resolve_runtime(facts: DeviceFacts, wanted: str | None = None) -> InstallSpe
         f"{facts.libc or 'unknown C library'}): {'; '.join(refusals)}."
         + (f" What fits: {', '.join(others)}" if others else " A 64-bit Raspberry Pi OS has one")
     )
+
+
+def fitting_runtimes(facts: Userland) -> tuple[InstallSpec, ...]:
+    """Return the newest release of every runtime that fits a board, the preferred one first."""
+    newest: dict[str, InstallSpec] = {}
+    for wheels in _KNOWN:
+        if wheels.refusal(facts) is None:
+            newest.setdefault(wheels.name, wheels.install)
+    return tuple(newest.values())
 
 
 def choose_runtime(runtimes: Sequence[Runtime], wanted: str | None) -> Runtime | None:
@@ -105,7 +131,7 @@ def choose_runtime(runtimes: Sequence[Runtime], wanted: str | None) -> Runtime |
     return max(fitting, key=lambda r: (r.name == "ai-edge-litert", _version(r.version)), default=None)
 
 
-def userland_architecture(facts: DeviceFacts) -> str:
+def userland_architecture(facts: Userland) -> str:
     """Return the architecture that wheels must have: a 64-bit kernel may run a 32-bit userland."""
     if facts.pointer_bits == 32:
         return {"aarch64": "armv7l", "armv8l": "armv7l", "x86_64": "i686"}.get(facts.machine, facts.machine)
