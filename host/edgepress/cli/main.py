@@ -21,7 +21,9 @@ COMMANDS = {
     "deploy": ("edgepress.cli.deploy", "Make a TFLite file an application's model on a device."),
     "device": ("edgepress.cli.device", "Add, trust, provision, check and list devices."),
     "recipe": ("edgepress.cli.recipe", "List and show recipes."),
-    "table": ("edgepress.cli.table", "Print what was measured."),
+    "table": ("edgepress.cli.table", "Print what was measured; history, export, import, clean up."),
+    "compare": ("edgepress.cli.compare", "Say what changed between stored rows."),
+    "regress": ("edgepress.cli.regress", "Fail when rows are worse than a baseline: for CI."),
 }
 
 
@@ -57,7 +59,7 @@ def cli() -> None:
 def main() -> None:
     """Entry point: runs a command and turns errors into one message and an exit code.
 
-    Exit codes: 0 success; 1 an error that edgepress explains; 2 wrong usage; 130 interrupted.
+    Exit codes: 0 success; 1 an error that edgepress explains; 2 wrong usage; 3 a regression; 130 interrupted.
     """
     try:
         code = cli.main(standalone_mode=False)

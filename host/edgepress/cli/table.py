@@ -8,6 +8,8 @@ import click
 from click.core import ParameterSource
 
 from edgepress.cli import filters, options
+from edgepress.cli.table_files import export_, gc, import_
+from edgepress.cli.table_history import history
 
 
 @click.group(
@@ -80,3 +82,7 @@ def _refuse_options(context: click.Context) -> None:
             f"{', '.join(given)} belongs after the command: edgepress table {context.invoked_subcommand} "
             f"{given[0]} ..., if that command has it"
         )
+
+
+for command in (history, export_, import_, gc):
+    table.add_command(command)
