@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress import confirmation
 from edgepress.benchmarking import session
+from edgepress.benchmarking.session import Way
 from edgepress.confirmation import Candidate, Failed, Trial
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
@@ -27,11 +29,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Terms:
-    """How devices are to measure: ``runtime`` is ``NAME`` or ``NAME==VERSION``; None: each device's choice."""
+    """How devices are to measure: every model in every combination of these.
+
+    ``runtimes`` are ``NAME`` or ``NAME==VERSION``; None: each device's choice. ``delegates``: "default" and "none".
+    """
 
     plan: BenchmarkPlan
-    threads: int = 1
-    runtime: str | None = None
+    threads: tuple[int, ...] = (1,)
+    runtimes: tuple[str | None, ...] = (None,)
+    delegates: tuple[str, ...] = ("default",)
+
+    def ways(self, board: Device) -> tuple[Way, ...]:
+        """The combinations on one device.
+
+        Raises:
+            ProvisioningError: it does not have one of the runtimes.
+        """
+        runtimes = [board.runtime(wanted) for wanted in self.runtimes]
+        return tuple(Way(*way) for way in product(dict.fromkeys(runtimes), self.threads, self.delegates))
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ def reach(devices: Sequence[str], terms: Terms, progress: Progress) -> list[str]
         for done, name in enumerate(names):
             task.update(done, message=name)
             with Device.open(name) as board:
-                board.runtime(terms.runtime)
+                terms.ways(board)
     return names
 
 
@@ -101,8 +116,7 @@ def measure(
                     terms.plan,
                     store,
                     trial=trial,
-                    threads=terms.threads,
-                    runtime=board.runtime(terms.runtime),
+                    ways=terms.ways(board),
                     pending=PendingJobs(pending / name),
                     progress=progress,
                 )
@@ -124,14 +138,7 @@ def judge_on(name: str, terms: Terms, progress: Progress) -> Iterator[Judge]:
         if not opened:
             opened.append(Device.open(name))
         board = opened[0]
-        report = session.measure(
-            board,
-            [model],
-            terms.plan,
-            threads=terms.threads,
-            runtime=board.runtime(terms.runtime),
-            progress=progress,
-        )
+        report = session.measure_setups(board, [(model, terms.ways(board)[0])], terms.plan, progress=progress)
         session.acknowledge(board, report)
         return session.require_samples(report.runs[0], name, report.job_id)
 

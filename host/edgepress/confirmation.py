@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepress.benchmarking import session
+from edgepress.benchmarking.roofline import bound_of
+from edgepress.benchmarking.session import Way
 from edgepress.devices.jobs import interrupt_held
 from edgepress.errors import AgentError, EdgepressError, ProtocolError, RuntimeCompatibilityError
 from edgepress.pending import Measured, PendingJobs
 from edgepress.table.recording import MetricValue, Subject, result_of_run
 from edgepress.verification.output_check import check_outputs
 from edgepress.verification.reference import to_real
+from edgepress_converters.cost import file_cost
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,12 +79,11 @@ def confirm(
     store: ResultStore,
     *,
     trial: Trial | None,
-    threads: int,
-    runtime: Runtime,
+    ways: Sequence[Way],
     pending: PendingJobs,
     progress: Progress,
 ) -> tuple[tuple[Result, ...], tuple[Failed, ...]]:
-    """Have a board judge and measure candidates, and record the rows.
+    """Have a board judge and measure candidates in each of several ways, all in one session, and record the rows.
 
     One candidate's failure does not stop the others. Reports of earlier calls that nobody collected are recorded first;
     where one covers exactly these candidates under this plan, it is taken instead of measuring again.
@@ -89,34 +92,43 @@ def confirm(
         TransportError: the board went away. KeyboardInterrupt: after the job on the board has ended.
     """
     collected = collect(device, store, pending, progress)
-    judged: list[Candidate] = []
-    failed: list[Failed] = []
-    with progress.task(f"{device.name}: checking outputs", len(candidates)) as task:
-        for done, candidate in enumerate(candidates):
-            task.update(done, message=candidate.name)
-            try:
-                judged.append(_judged(device, candidate, trial, threads, runtime, progress))
-            except (AgentError, RuntimeCompatibilityError) as error:
-                failed.append(Failed(device.name, candidate.name, error))
-    if not judged:
-        return (), tuple(failed)
-    same = _covered(collected, judged, plan, threads, runtime)
+    setups, failed = _judge_all(device, candidates, trial, ways, progress)
+    if not setups:
+        return (), failed
+    same = _covered(collected, setups, plan)
     if same:
         progress.note(f"{device.name}: took the report of a measurement that an earlier call left behind")
-        return same, tuple(failed)
-    measured = [Measured(candidate.model, candidate.subject) for candidate in judged]
+        return same, failed
+    measured = [Measured(candidate.model, candidate.subject) for candidate, _ in setups]
     with ExitStack() as kept:
-        report = session.measure(
+        report = session.measure_setups(
             device,
-            [one.model for one in measured],
+            [(candidate.model, way) for candidate, way in setups],
             plan,
-            threads=threads,
-            runtime=runtime,
             on_start=lambda job_id: kept.enter_context(pending.waiting(job_id, measured)),
             progress=progress,
         )
         rows, unmeasured = _record(device, report, measured, store)
     return rows, (*failed, *unmeasured)
+
+
+def _judge_all(
+    device: Device, candidates: Sequence[Candidate], trial: Trial | None, ways: Sequence[Way], progress: Progress
+) -> tuple[list[tuple[Candidate, Way]], tuple[Failed, ...]]:
+    """Judge every candidate once for each runtime and delegate: the number of threads does not change its outputs."""
+    setups: list[tuple[Candidate, Way]] = []
+    failed: list[Failed] = []
+    kinds = {(way.runtime, way.delegate): way for way in ways}
+    with progress.task(f"{device.name}: checking outputs", len(candidates) * len(kinds)) as task:
+        for done, (candidate, (kind, first)) in enumerate(product(candidates, kinds.items())):
+            task.update(done, message=candidate.name)
+            try:
+                judged = _judged(device, candidate, trial, first, progress)
+            except (AgentError, RuntimeCompatibilityError) as error:
+                failed.append(Failed(device.name, candidate.name, error))
+                continue
+            setups += [(judged, way) for way in ways if (way.runtime, way.delegate) == kind]
+    return setups, tuple(failed)
 
 
 def collect(device: Device, store: ResultStore, pending: PendingJobs, progress: Progress) -> tuple[Result, ...]:
@@ -138,21 +150,22 @@ def judged_value(metric: Metric, outputs: tuple[Array, ...], sample: Split) -> M
     return MetricValue(metric.compute(outputs, sample.targets), low, high)
 
 
-def _judged(
-    device: Device,
-    candidate: Candidate,
-    trial: Trial | None,
-    threads: int,
-    runtime: Runtime,
-    progress: Progress,
-) -> Candidate:
+def _judged(device: Device, candidate: Candidate, trial: Trial | None, way: Way, progress: Progress) -> Candidate:
     """Push and evaluate a candidate; return it with the board's metric and the level of its output check."""
-    require_compatible(candidate.model, runtime, device.name)
+    require_compatible(candidate.model, way.runtime, device.name)
     goldens = candidate.goldens
     inputs = goldens.inputs
     if trial is not None:
         inputs = tuple(np.concatenate([a, b.astype(a.dtype)]) for a, b in zip(inputs, trial.sample.inputs, strict=True))
-    _, outputs = session.evaluate(device, candidate.model, inputs, threads=threads, runtime=runtime, progress=progress)
+    _, outputs = session.evaluate(
+        device,
+        candidate.model,
+        inputs,
+        threads=way.threads,
+        runtime=way.runtime,
+        delegate=way.delegate,
+        progress=progress,
+    )
     count = len(goldens.inputs[0])
     check = check_outputs(goldens, candidate.model, tuple(array[:count] for array in outputs))
     subject = replace(candidate.subject, output_check=str(check.level))
@@ -201,7 +214,8 @@ def _record(
             except AgentError as error:
                 failed.append(Failed(device.name, one.subject.recipe or one.subject.model, error))
                 continue
-            rows.append(result_of_run(run, report, one.model, one.subject, device.name))
+            bound = bound_of(file_cost(one.model.path), device.profile, run.configuration.threads)
+            rows.append(result_of_run(run, report, one.model, one.subject, device.name, bound))
             store.models.keep(one.model.path, one.model.sha256)  # before its row: no row without its file
         store.record(rows)
         session.acknowledge(device, report)
@@ -209,21 +223,20 @@ def _record(
 
 
 def _covered(
-    rows: Sequence[Result],
-    candidates: Sequence[Candidate],
-    plan: BenchmarkPlan,
-    threads: int,
-    runtime: Runtime,
+    rows: Sequence[Result], setups: Sequence[tuple[Candidate, Way]], plan: BenchmarkPlan
 ) -> tuple[Result, ...]:
     """The collected rows that are what is about to be measured; empty unless they cover all of it."""
-    by_subject = {
-        (row.model_sha256, row.recipe_id, row.data_sha256, row.metric, row.training_seed): row
+    by_setup = {
+        (
+            (row.model_sha256, row.recipe_id, row.data_sha256, row.metric, row.training_seed),
+            (row.runtime, row.runtime_version, row.threads, row.delegate),
+        ): row
         for row in rows
-        if row.evidence is not None
-        and row.evidence.plan == plan
-        and row.threads == threads
-        and (row.runtime, row.runtime_version) == (runtime.name, runtime.version)
+        if row.evidence is not None and row.evidence.plan == plan
     }
-    subjects = [(one.model.sha256, one.subject) for one in candidates]
-    wanted = [(sha256, s.recipe_id, s.data_sha256, s.metric, s.training_seed) for sha256, s in subjects]
-    return tuple(by_subject[key] for key in wanted) if set(wanted) <= set(by_subject) else ()
+    wanted = []
+    for candidate, way in setups:
+        s = candidate.subject
+        subject = (candidate.model.sha256, s.recipe_id, s.data_sha256, s.metric, s.training_seed)
+        wanted.append((subject, (way.runtime.name, way.runtime.version, way.threads, way.delegate)))
+    return tuple(by_setup[key] for key in wanted) if set(wanted) <= set(by_setup) else ()

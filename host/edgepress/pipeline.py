@@ -47,8 +47,9 @@ def run(
     imports: Sequence[str] = (),
     seed: int = 0,
     plan: str = "quick",
-    threads: int = 1,
-    runtime: str | None = None,
+    threads: int | Sequence[int] = 1,
+    runtime: str | Sequence[str] | None = None,
+    delegate: str | Sequence[str] = "default",
     cache: Path | None = None,
     db: str | None = None,
     progress: Progress | None = None,
@@ -64,8 +65,9 @@ def run(
         imports: modules to import first, for custom layers.
         seed: of training inside steps, splits and sampling.
         plan: a name of :data:`edgepress.benchmarking.plans.PLANS`.
-        threads: of the interpreter.
-        runtime: ``NAME`` or ``NAME==VERSION`` instead of the device's choice.
+        threads: of the interpreter; several: each model is measured with each of them.
+        runtime: ``NAME`` or ``NAME==VERSION`` instead of the device's choice, or several.
+        delegate: "default" (what the runtime does by itself, XNNPACK), "none", or both.
         cache: where compressed models are kept; default: the user's cache folder.
         db: file or SQLAlchemy URL of the table; default: see :meth:`ResultStore.open`.
 
@@ -73,7 +75,7 @@ def run(
         InputError: model, data, recipe or metric cannot be used. DeviceError: no device gave a row, and why.
     """
     shown = progress or Silent()
-    terms = _terms(plan, threads, runtime)
+    terms = _terms(plan, threads, runtime, delegate)
     names = boards.reach(devices, terms, shown)  # a table or a device that is not there is said before the long work
     with ResultStore.open(db) as store, WorkerPool() as pool:
         dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
@@ -155,8 +157,9 @@ def bench(
     metric: str | None = None,
     seed: int = 0,
     plan: str = "quick",
-    threads: int = 1,
-    runtime: str | None = None,
+    threads: int | Sequence[int] = 1,
+    runtime: str | Sequence[str] | None = None,
+    delegate: str | Sequence[str] = "default",
     cache: Path | None = None,
     db: str | None = None,
     progress: Progress | None = None,
@@ -167,7 +170,7 @@ def bench(
     """
     shown = progress or Silent()
     opened = [_open(Path(file)) for file in files]
-    terms = _terms(plan, threads, runtime)
+    terms = _terms(plan, threads, runtime, delegate)
     names = boards.reach(devices, terms, shown)
     trial, dataset = None, None
     if data is not None:
@@ -229,10 +232,17 @@ def cache_folder(cache: Path | None) -> Path:
     return platformdirs.user_cache_path("edgepress")
 
 
-def _terms(plan: str, threads: int, runtime: str | None) -> Terms:
+def _terms(
+    plan: str, threads: int | Sequence[int], runtime: str | Sequence[str] | None, delegate: str | Sequence[str]
+) -> Terms:
     if plan not in PLANS:
         raise InputError(f"there is no plan {plan!r}; there are {', '.join(PLANS)}")
-    return Terms(PLANS[plan], threads, runtime)
+    return Terms(
+        PLANS[plan],
+        (threads,) if isinstance(threads, int) else tuple(threads),
+        (runtime,) if runtime is None or isinstance(runtime, str) else tuple(runtime) or (None,),
+        (delegate,) if isinstance(delegate, str) else tuple(delegate),
+    )
 
 
 def _open(path: Path) -> Artifact | TFLiteModel:

@@ -34,7 +34,17 @@ after anybody could still come back for them (:mod:`edgepress_agent.jobs`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
+
+from edgepress_agent.protocol.measurement import BenchmarkPlan as BenchmarkPlan
+from edgepress_agent.protocol.measurement import BoardState as BoardState
+from edgepress_agent.protocol.measurement import MeasurementWarning as MeasurementWarning
+from edgepress_agent.protocol.measurement import Memory as Memory
+from edgepress_agent.protocol.measurement import Phases as Phases
+from edgepress_agent.protocol.measurement import ProcessRun as ProcessRun
+from edgepress_agent.protocol.measurement import Reading as Reading
+from edgepress_agent.protocol.measurement import SampleBlock as SampleBlock
+from edgepress_agent.protocol.wire import Wire
 
 # PROTOCOL_VERSION history. A change to any class or verb here needs a line:
 #   1  first version
@@ -66,18 +76,8 @@ ERROR_CODES = (
 )
 
 
-class _Wire:
-    """Base of all messages. pydantic, where the host has it, reads this configuration from the class body."""
-
-    __pydantic_config__: ClassVar[Dict[str, Any]] = {
-        "strict": True,
-        "extra": "forbid",
-        "allow_inf_nan": False,
-    }
-
-
 @dataclass(frozen=True)
-class Hello(_Wire):
+class Hello(Wire):
     """First answer of an agent, given before it imports anything but the standard library."""
 
     protocol: int
@@ -89,7 +89,7 @@ class Hello(_Wire):
 
 
 @dataclass(frozen=True)
-class Runtime(_Wire):
+class Runtime(Wire):
     """A TFLite runtime that a board can use."""
 
     name: str  # "tflite-runtime" | "ai-edge-litert"
@@ -100,7 +100,7 @@ class Runtime(_Wire):
 
 
 @dataclass(frozen=True)
-class DeviceFacts(_Wire):
+class DeviceFacts(Wire):
     """What the agent read on the board. Nothing here is guessed: what cannot be read is None."""
 
     machine: str  # uname -m: the kernel's architecture, e.g. "aarch64"
@@ -132,7 +132,7 @@ class DeviceFacts(_Wire):
 
 
 @dataclass(frozen=True)
-class BlobState(_Wire):
+class BlobState(Wire):
     """What the content store has of a blob."""
 
     sha256: str
@@ -141,37 +141,7 @@ class BlobState(_Wire):
 
 
 @dataclass(frozen=True)
-class BenchmarkPlan(_Wire):
-    """How a configuration is measured. One plan serves every configuration of a job."""
-
-    name: str
-    processes: int  # fresh worker processes per configuration, interleaved across configurations
-    warmup_min_runs: int
-    warmup_min_ns: int
-    min_runs: int  # timed inferences per process: at least this many,
-    min_duration_ns: int  # and at least this long,
-    max_duration_ns: int  # but no longer than this
-    seed: int  # of the order of configurations
-    process_deadline_s: float
-    job_deadline_s: float  # counted from the moment the job holds the board's lock
-    # Warm-up goes on until the trace says that it is steady, at most this long; None: the fixed length above is all.
-    steady_warmup_max_ns: Optional[int] = None
-    # Timed inferences come in blocks of this length, the sentinel and the worker's own counters between them; 0: one.
-    block_ns: int = 0
-    block_max_runs: Optional[int] = None  # a block ends after so many
-    untimed_between_ns: int = 0  # inferences between blocks that nobody times: load for a sustained measurement
-    # Processes are added, a round at a time, until the interval of the median of their medians is this narrow (half of
-    # it, as a fraction of the median), at most max_processes; None: `processes` is all.
-    target_half_width: Optional[float] = None
-    max_processes: Optional[int] = None
-    # Before each process: wait until the CPU is no hotter, at most cool_down_max_s in the whole job; None: no gate.
-    cool_to_c: Optional[float] = None
-    cool_down_max_s: float = 0.0
-    pinned: bool = False  # workers run on CPUs of their own, everything else of the job on the others
-
-
-@dataclass(frozen=True)
-class Configuration(_Wire):
+class Configuration(Wire):
     """One model under one way of running it."""
 
     model_sha256: str
@@ -182,7 +152,7 @@ class Configuration(_Wire):
 
 
 @dataclass(frozen=True)
-class InstallSpec(_Wire):
+class InstallSpec(Wire):
     """A runtime to be installed into a venv of its own on the board, by the board, from its package index."""
 
     name: str
@@ -191,7 +161,7 @@ class InstallSpec(_Wire):
 
 
 @dataclass(frozen=True)
-class JobSpec(_Wire):
+class JobSpec(Wire):
     """A job: everything that runs a model, and the installation of a runtime."""
 
     kind: str  # one of JOB_KINDS
@@ -207,7 +177,7 @@ class JobSpec(_Wire):
 
 
 @dataclass(frozen=True)
-class Failure(_Wire):
+class Failure(Wire):
     """An error as a value: a wire answer's ``error``, and what a job's report says when it failed."""
 
     code: str  # one of ERROR_CODES
@@ -216,7 +186,7 @@ class Failure(_Wire):
 
 
 @dataclass(frozen=True)
-class LockState(_Wire):
+class LockState(Wire):
     """The board's lock: one job at a time, whoever asks."""
 
     held: bool
@@ -226,7 +196,7 @@ class LockState(_Wire):
 
 
 @dataclass(frozen=True)
-class JobState(_Wire):
+class JobState(Wire):
     """Where a job stands. ``revision`` grows with every change, so that a host can wait for the next one."""
 
     job_id: str
@@ -243,7 +213,7 @@ class JobState(_Wire):
 
 
 @dataclass(frozen=True)
-class FileChunk(_Wire):
+class FileChunk(Wire):
     """A piece of a job's file; the bytes are the frame's blob."""
 
     name: str
@@ -253,107 +223,7 @@ class FileChunk(_Wire):
 
 
 @dataclass(frozen=True)
-class Phases(_Wire):
-    """The cold start of one worker process, by CLOCK_MONOTONIC. Never averaged into steady latency."""
-
-    spawn_ns: int  # from fork to the first line of Python in the worker
-    import_ns: int  # numpy and the runtime
-    load_ns: int  # Interpreter(model_path)
-    allocate_ns: int
-    first_ns: int  # first inference
-
-
-@dataclass(frozen=True)
-class Memory(_Wire):
-    """Memory of one worker process, from /proc/self/status of a fresh process (never ru_maxrss)."""
-
-    import_rss_bytes: int  # after the runtime is imported, before the model is loaded
-    load_peak_bytes: int  # VmHWM of load and allocate
-    peak_rss_bytes: int  # VmHWM of all that came after the import: the largest of the phases'
-    swap_bytes: int
-    pss_bytes: Optional[int]  # at the end, outside the timed part
-    first_peak_bytes: Optional[int] = None  # VmHWM of the first inference
-    steady_peak_bytes: Optional[int] = None  # VmHWM of warm-up and timed part
-    file_bytes: Optional[int] = None  # RssFile at the end: mapped from files, the kernel may drop it and read it again
-    model_file_bytes: Optional[int] = None  # of it, the model's own file
-
-
-@dataclass(frozen=True)
-class SampleBlock(_Wire):
-    """Timed inferences that followed each other, and what their process counted meanwhile. Times by CLOCK_MONOTONIC."""
-
-    runs: int  # how many of samples_ns, in order
-    started_ns: int
-    ended_ns: int
-    cpu_ns: int  # CPU time of the process, all its threads
-    waited_ns: Optional[int]  # its threads stood in a run queue (schedstat)
-    involuntary_switches: int
-    major_faults: int
-    sentinel_ns: int  # a fixed amount of work, timed after the block
-
-
-@dataclass(frozen=True)
-class Reading(_Wire):
-    """The board while a worker ran, seen by the job's monitor. Counters are since boot."""
-
-    taken_ns: int  # CLOCK_MONOTONIC
-    cpu_hz: Optional[int]  # the lowest of the worker's CPUs
-    temperature_c: Optional[float]
-    throttled_bits: Optional[int]
-    load_1min: float
-    pressure_us: Optional[int]  # /proc/pressure/cpu, some
-    steal_ns: Optional[int]  # of the worker's CPUs, together
-    other_ns: Optional[int]  # CPU time on the worker's CPUs, whoever used it
-    swapped_in_pages: Optional[int]
-    power_w: Optional[float]  # of the whole board, where it can measure that (Raspberry Pi 5)
-
-
-@dataclass(frozen=True)
-class ProcessRun(_Wire):
-    """One worker process of one configuration. Samples are single inferences in the order they ran."""
-
-    index: int  # 0 .. processes-1
-    order: int  # position in the job's interleaved order
-    started_unix_ns: int
-    phases: Phases
-    warmup_ns: Tuple[int, ...]
-    samples_ns: Tuple[int, ...]
-    memory: Memory
-    involuntary_switches: int  # during the timed part
-    major_faults: int
-    steady: Optional[bool] = None  # warm-up ended steady; None: it had a fixed length
-    sentinel_ns: Optional[int] = None  # before the first block
-    blocks: Tuple[SampleBlock, ...] = ()
-    readings: Tuple[Reading, ...] = ()
-    cpus: Tuple[int, ...] = ()  # that it was pinned to; empty: it was not
-    monitor_cpu_ns: int = 0  # CPU time of the monitor while this process ran, its children's too
-    monitored_ns: int = 0  # how long that was
-
-
-@dataclass(frozen=True)
-class BoardState(_Wire):
-    """A reading of the board's state, taken outside timed parts."""
-
-    taken_unix_ns: int
-    governor: Optional[str]
-    cpu_hz: Optional[int]
-    temperature_c: Optional[float]
-    throttled_bits: Optional[int]
-    load_1min: float
-    memory_available_bytes: int
-
-
-@dataclass(frozen=True)
-class MeasurementWarning(_Wire):
-    """Something that makes a number less trustworthy: code, sentence, and the data behind it."""
-
-    code: str
-    message: str
-    data: Dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RunReport(_Wire):
+class RunReport(Wire):
     """One configuration as it was measured: raw samples by process, memory, and the state of the board."""
 
     configuration: Configuration
@@ -367,7 +237,7 @@ class RunReport(_Wire):
 
 
 @dataclass(frozen=True)
-class EvaluateReport(_Wire):
+class EvaluateReport(Wire):
     """Outputs of a model on a file of inputs; the arrays are in ``outputs.npys``, raw (not dequantized)."""
 
     configuration: Configuration
@@ -381,7 +251,7 @@ class EvaluateReport(_Wire):
 
 
 @dataclass(frozen=True)
-class JobReport(_Wire):
+class JobReport(Wire):
     """``report.json`` of a job that ended, failed or was cancelled."""
 
     protocol: int
@@ -401,7 +271,7 @@ class JobReport(_Wire):
 
 
 @dataclass(frozen=True)
-class Captures(_Wire):
+class Captures(Wire):
     """What a board's files and programs say, as they say it, without serial numbers: for a report or a new profile."""
 
     files: Dict[str, Any]  # path below the root -> text
@@ -409,7 +279,7 @@ class Captures(_Wire):
 
 
 @dataclass(frozen=True)
-class ReleaseSpec(_Wire):
+class ReleaseSpec(Wire):
     """A model to become an application's current release. It is in the content store and has passed its check."""
 
     app: str
@@ -418,7 +288,7 @@ class ReleaseSpec(_Wire):
 
 
 @dataclass(frozen=True)
-class ReleaseState(_Wire):
+class ReleaseState(Wire):
     """What an application on the board uses."""
 
     app: str

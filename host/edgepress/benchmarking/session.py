@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from edgepress.benchmarking.plans import duration_bounds_s
 from edgepress.devices.jobs import requester, run_job
 from edgepress.errors import AgentError, JobError, ProtocolError
 from edgepress.progress import Progress, Silent
@@ -32,6 +33,19 @@ if TYPE_CHECKING:
 OUTPUTS_FILE = "outputs.npys"
 LOG_FILE = "job.log"
 LOG_END_BYTES = 1000
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model is run: ``delegate`` is "default" (what the runtime does by itself, XNNPACK) or "none"."""
+
+    runtime: Runtime
+    threads: int = 1
+    delegate: str = "default"
+
+    def __str__(self) -> str:
+        without = " without delegate" if self.delegate == "none" else ""
+        return f"{self.runtime.name} {self.runtime.version}{without}, {self.threads} thread{'s' * (self.threads > 1)}"
 
 
 def measure(
@@ -61,16 +75,39 @@ def measure(
         ProtocolError: the report is not of the configurations that were asked for.
         KeyboardInterrupt: after the job was cancelled and has ended.
     """
+    way = Way(runtime or device.runtime(), threads)
+    return measure_setups(device, [(model, way) for model in models], plan, on_start=on_start, progress=progress)
+
+
+def measure_setups(
+    device: Device,
+    setups: Sequence[tuple[TFLiteModel, Way]],
+    plan: BenchmarkPlan,
+    *,
+    on_start: Callable[[str], object] | None = None,
+    progress: Progress | None = None,
+) -> JobReport:
+    """Measure models, each in a way of its own, in one interleaved job; see :func:`measure`.
+
+    The same setup may stand there twice: an A/A comparison.
+    """
     shown = progress or Silent()
-    chosen = runtime or device.runtime()
-    for model in models:
+    for model in {model.sha256: model for model, _ in setups}.values():
         _push(device, model, shown)
     spec = JobSpec(
         kind="benchmark",
         requested_by=requester(),
-        configurations=tuple(_configuration(model, chosen, threads) for model in models),
+        configurations=tuple(_configuration(model, way) for model, way in setups),
         plan=plan,
+        set_governor=device.config.allow_sudo,
     )
+    if plan.target_half_width is not None:
+        least, most = duration_bounds_s(plan, len(setups))
+        shown.note(
+            f"{device.name}: {plan.processes} to {plan.max_processes} processes for each of {len(setups)} "
+            f"configurations, until the median is known to ±{plan.target_half_width:.0%}: {least:.0f} s at least, "
+            f"{most / 60:.0f} min at most"
+        )
     report = run_job(device, spec, f"measuring on {device.name}", shown, on_start)
     if not _has_samples(report):
         raise _given_up(device, report)
@@ -80,6 +117,10 @@ def measure(
             f"report is of {len(report.runs)} others",
             device.name,
         )
+    if plan.target_half_width is not None:
+        for (model, _), run in zip(setups, report.runs, strict=True):
+            reached = "an unknown width" if run.half_width is None else f"±{run.half_width:.1%}"
+            shown.note(f"{model.path.name}: {reached} after {len(run.processes)} processes")
     return report
 
 
@@ -90,6 +131,7 @@ def evaluate(
     *,
     threads: int = 1,
     runtime: Runtime | None = None,
+    delegate: str = "default",
     progress: Progress | None = None,
 ) -> tuple[EvaluateReport, tuple[Array, ...]]:
     """Run a model on inputs on the device and bring its outputs back.
@@ -116,7 +158,7 @@ def evaluate(
     spec = JobSpec(
         kind="evaluate",
         requested_by=requester(),
-        configurations=(_configuration(model, chosen, threads),),
+        configurations=(_configuration(model, Way(chosen, threads, delegate)),),
         inputs_sha256=push_inputs(device, inputs, shown),
         input_positions=tuple(tensor.position for tensor in model.inputs),
         output_positions=tuple(tensor.position for tensor in model.outputs),
@@ -169,8 +211,8 @@ def _push(device: Device, model: TFLiteModel, progress: Progress) -> None:
     push_model(device, model, progress)
 
 
-def _configuration(model: TFLiteModel, runtime: Runtime, threads: int) -> Configuration:
-    return Configuration(model.sha256, runtime.name, runtime.version, threads)
+def _configuration(model: TFLiteModel, way: Way) -> Configuration:
+    return Configuration(model.sha256, way.runtime.name, way.runtime.version, way.threads, way.delegate)
 
 
 def _has_samples(report: JobReport) -> bool:

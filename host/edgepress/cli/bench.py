@@ -18,7 +18,8 @@ from edgepress.cli import options
 @options.seed
 @options.plan
 @options.threads
-@options.runtime
+@options.runtimes
+@options.delegates
 @options.cache
 @options.database
 @options.as_json

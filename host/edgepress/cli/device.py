@@ -22,6 +22,7 @@ def device() -> None:
 @click.option("--home", metavar="DIR", help="Where edgepress keeps its files there; default ~/.edgepress.")
 @click.option("--python", metavar="PATH", help="What runs the agent there; default python3.")
 @click.option("--ssh-config", metavar="FILE", help="Instead of ~/.ssh/config.")
+@click.option("--allow-sudo", is_flag=True, help="Let measurements set the CPU governor by `sudo -n`, and back.")
 @options.as_json
 def add(name: str, as_json: bool, **settings: Any) -> None:
     """Add a device to the inventory (devices.toml), or change it. Nothing is connected yet."""
@@ -83,15 +84,16 @@ def trust(name: str, fingerprint: str | None, as_json: bool) -> None:
 @device.command(epilog="Example: edgepress device provision pi4 --runtime tflite-runtime==2.14.0")
 @click.argument("name")
 @options.runtime
+@click.option("--offline", is_flag=True, help="Fetch the wheels here and send them; needs neither pip nor venv there.")
 @options.as_json
-def provision(name: str, runtime: str | None, as_json: bool) -> None:
+def provision(name: str, runtime: str | None, offline: bool, as_json: bool) -> None:
     """Bring the agent and a TFLite runtime onto a device, into folders of their own; no root needed there."""
     from edgepress.cli.console import make_progress
     from edgepress.cli.printing import print_json
     from edgepress.devices import provisioning
 
     with make_progress() as progress:
-        installed = provisioning.provision(name, runtime, progress=progress)
+        installed = provisioning.provision(name, runtime, offline=offline, progress=progress)
     if as_json:
         print_json({"schema": 1, "device": name, "runtime": {"name": installed.name, "version": installed.version}})
     else:

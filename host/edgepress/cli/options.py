@@ -79,13 +79,41 @@ seed = click.option(
 )
 plan = click.option(
     "--plan",
-    type=click.Choice(["quick", "standard"]),
+    type=click.Choice(["quick", "standard", "sustained", "adaptive"]),
     default="quick",
     show_default=True,
-    help="How long to measure.",
+    help="How long to measure; adaptive: until the median is known to 1 %, sustained: ten minutes of load.",
 )
+
+
+def _threads(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
+    words = _split(context, parameter, values)
+    if not all(word.isdigit() and 1 <= int(word) <= 64 for word in words):
+        raise click.BadParameter(f"{', '.join(words)}: expected numbers from 1 to 64")
+    return tuple(dict.fromkeys(map(int, words)))
+
+
 threads = click.option(
-    "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Of the interpreter."
+    "--threads",
+    metavar="N",
+    multiple=True,
+    default=["1"],
+    callback=_threads,
+    help="Of the interpreter; may be repeated or comma-separated: each is measured.  [default: 1]",
+)
+runtimes = click.option(
+    "--runtime",
+    metavar="NAME[==VERSION]",
+    multiple=True,
+    callback=_split,
+    help="tflite-runtime or ai-edge-litert; default: the device's choice. Several are measured side by side.",
+)
+delegates = click.option(
+    "--delegate",
+    type=click.Choice(["default", "none"]),
+    multiple=True,
+    default=["default"],
+    help="default: XNNPACK where the runtime uses it; none: the runtime's own kernels. Both may be given.",
 )
 runtime = click.option(
     "--runtime", metavar="NAME[==VERSION]", help="tflite-runtime or ai-edge-litert; default: the device's choice."

@@ -11,6 +11,7 @@
     home = "/mnt/ssd/edgepress"          # EDGEPRESS_HOME on the board; default ~/.edgepress
     python = "/usr/bin/python3.11"       # what runs the agent there; default python3
     ssh_config = "team_ssh_config"       # instead of ~/.ssh/config; relative to this file
+    allow_sudo = true                    # measurements may set the CPU governor by `sudo -n`, and put it back
 
     [groups]
     pis = ["pi4", "zero"]
@@ -77,6 +78,7 @@ class DeviceConfig(BaseModel):
     home: str | None = None
     python: str | None = None
     ssh_config: str | None = None
+    allow_sudo: bool = False
 
 
 class Inventory:
@@ -147,7 +149,7 @@ class Inventory:
                 "pi@raspberrypi.local",
                 config.name,
             )
-        values = config.model_dump(exclude={"name"}, exclude_none=True)
+        values = config.model_dump(exclude={"name"}, exclude_defaults=True)
 
         def change(document: tomlkit.TOMLDocument) -> None:
             document.setdefault("devices", tomlkit.table(is_super_table=True))[config.name] = values

@@ -15,6 +15,7 @@ import pytest
 
 from edgepress.benchmarking import session
 from edgepress.benchmarking.plans import PLANS
+from edgepress.devices.inventory import DeviceConfig
 from edgepress.devices.jobs import requester
 from edgepress.errors import (
     AgentError,
@@ -53,6 +54,7 @@ class Board:
     """A board of which one job is asked; its files are what a test says. Stands in for Device."""
 
     name = "pi4"
+    config = DeviceConfig(name="pi4", target="pi@pi4")
 
     def __init__(self, report: JobReport, **verbs: Callable[[dict[str, Any], bytes | None], Answer]) -> None:
         self.files = {"report.json": dumps(to_wire(report))}
