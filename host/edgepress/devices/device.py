@@ -26,6 +26,7 @@ class Device:
 
     Attributes:
         name, config: from the inventory.
+        transport: the connection that it goes over, for what the agent does not do.
         client: the conversation with the agent.
         hello: the agent's first answer: its versions and where its home is on the board.
     """
@@ -34,7 +35,7 @@ class Device:
         """Make sure that the board has this host's agent, and start it. Most callers want :meth:`open`."""
         self.name = config.name
         self.config = config
-        self._transport = transport
+        self.transport = transport
         self.client, self.hello = start_agent(config, transport)
 
     @classmethod
@@ -112,7 +113,7 @@ class Device:
     def close(self) -> None:
         """End the conversation and the connection; jobs go on. May be called twice."""
         self.client.close()
-        self._transport.close()
+        self.transport.close()
 
     def __enter__(self) -> Self:
         return self

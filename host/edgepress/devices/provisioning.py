@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.jobs import requester, run_job
+from edgepress.devices.offline import install_offline
 from edgepress.devices.runtimes import choose_runtime, resolve_runtime
 from edgepress.errors import DiskFullError, ProvisioningError
 from edgepress.progress import Progress, Silent
@@ -15,13 +16,19 @@ INSTALL_DEADLINE_S = 1800.0  # the slowest boards compile, from the slowest card
 
 
 def provision(
-    name: str, runtime: str | None = None, *, inventory: Inventory | None = None, progress: Progress | None = None
+    name: str,
+    runtime: str | None = None,
+    *,
+    offline: bool = False,
+    inventory: Inventory | None = None,
+    progress: Progress | None = None,
 ) -> Runtime:
     """Bring the agent and a TFLite runtime onto a device. What is there already is not installed again.
 
     Args:
         name: of the device.
         runtime: ``NAME`` or ``NAME==VERSION``; None: what the inventory wants, else the newest that fits the board.
+        offline: the wheels are fetched on this machine and sent; otherwise the device fetches them itself.
         inventory: the user's own when left out.
         progress: where to show how far it is.
 
@@ -31,20 +38,25 @@ def provision(
         DiskFullError: no room for it.
     """
     with Device.open(name, inventory) as device:
-        return install_runtime(device, runtime, progress)
+        return install_runtime(device, runtime, progress, offline=offline)
 
 
-def install_runtime(device: Device, runtime: str | None = None, progress: Progress | None = None) -> Runtime:
+def install_runtime(
+    device: Device, runtime: str | None = None, progress: Progress | None = None, *, offline: bool = False
+) -> Runtime:
     """Install a runtime on an open device; see :func:`provision`."""
     wanted = runtime or device.config.runtime
     present = choose_runtime(device.facts.runtimes, wanted)
     if present is not None:
         return present
     spec = resolve_runtime(device.facts, wanted)
+    if offline:
+        install_offline(device, spec, progress)
+        return device.runtime(f"{spec.name}=={spec.version}")
     if not device.facts.has_venv:
         raise ProvisioningError(
             f"{device.name} has Python {device.facts.python_version} without the module venv; install it there: "
-            "sudo apt install python3-venv",
+            f"sudo apt install python3-venv, or do without: edgepress device provision {device.name} --offline",
             device.name,
         )
     return _install(device, spec, progress or Silent())

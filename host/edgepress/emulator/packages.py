@@ -21,6 +21,8 @@ from edgepress.errors import EmulatorError
 ARCHITECTURE = "arm64"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
+_PLANNED = re.compile(r"^Inst (?P<name>\S+) \((?P<version>\S+) .*\[(?P<architecture>\w+)\]\)", re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Package:
@@ -72,11 +74,13 @@ class Apt:
         self._run("apt-get", "update", "-qq", "-o", "APT::Update::Error-Mode=any")
 
     def fetch(self, names: Sequence[str]) -> list[Package]:
-        """Download packages and all that they depend on; in the order in which they were named, dependencies after."""
-        planned = self._run("apt-get", "install", "--print-uris", "-qq", "-y", *names)
+        """Download packages and all that they depend on."""
         self._run("apt-get", "install", "--download-only", "-qq", "-y", *names)
-        files = [line.split()[1] for line in planned.splitlines() if line.startswith("'")]
-        packages = [_package(self._archives / file) for file in files]
+        planned = self._run("apt-get", "install", "--simulate", "-qq", *names)
+        packages = [
+            self._package(match["name"], match["version"], match["architecture"])
+            for match in _PLANNED.finditer(planned)
+        ]
         return sorted(packages, key=lambda package: package.name != "base-files")  # it has the links of a merged /usr
 
     def fetch_newest_kernel(self, metapackage: str) -> Package:
@@ -85,11 +89,12 @@ class Apt:
         match = re.search(r"^Depends:.*?\b(linux-image-[0-9][^ ,]*)", shown, re.MULTILINE)
         if match is None:
             raise EmulatorError(f"{metapackage} of Debian depends on no kernel: {shown[:300]}")
-        planned = self._run("apt-get", "download", "--print-uris", "-qq", match[1])
-        file = planned.split()[1]
-        if not (self._archives / file).is_file():
-            self._run("apt-get", "download", "-qq", match[1])
-        return _package(self._archives / file)
+        self._run("apt-get", "download", "-qq", match[1])
+        shown = self._run("apt-cache", "show", "--no-all-versions", match[1])
+        return self._package(match[1], shown.split("\nVersion: ")[1].split("\n")[0], ARCHITECTURE)
+
+    def _package(self, name: str, version: str, architecture: str) -> Package:
+        return Package(name, version, self._archives / f"{name}_{version.replace(':', '%3a')}_{architecture}.deb")
 
     def _run(self, program: str, *arguments: str) -> str:
         what = "fetching Debian's packages"
@@ -115,9 +120,3 @@ def read_files(package: Package, wanted: re.Pattern[str]) -> dict[str, bytes]:
                 assert stream is not None  # it is a regular file
                 found[name] = stream.read()
     return found
-
-
-def _package(file: Path) -> Package:
-    """A package by its file: ``name_version_architecture.deb``, where a version's colon is written %3a."""
-    name, version, _ = file.name.split("_")
-    return Package(name, version.replace("%3a", ":"), file)
