@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress import boards, confirmation
 from edgepress.artifacts import Artifact, Source, make_artifact
+from edgepress.benchmarking.calibration import load_calibration
+from edgepress.benchmarking.comparison import LEAST_ROUNDS, Comparison, compare_runs
 from edgepress.benchmarking.plans import PLANS
 from edgepress.boards import Outcome, Terms
 from edgepress.confirmation import Candidate, Trial, judged_value
@@ -47,6 +50,7 @@ def run(
     imports: Sequence[str] = (),
     seed: int = 0,
     plan: str = "quick",
+    samples: int = BOARD_SAMPLES,
     threads: int | Sequence[int] = 1,
     runtime: str | Sequence[str] | None = None,
     delegate: str | Sequence[str] = "default",
@@ -65,6 +69,7 @@ def run(
         imports: modules to import first, for custom layers.
         seed: of training inside steps, splits and sampling.
         plan: a name of :data:`edgepress.benchmarking.plans.PLANS`.
+        samples: of the test split, at most, that host and devices judge each model by.
         threads: of the interpreter; several: each model is measured with each of them.
         runtime: ``NAME`` or ``NAME==VERSION`` instead of the device's choice, or several.
         delegate: "default" (what the runtime does by itself, XNNPACK), "none", or both.
@@ -81,7 +86,7 @@ def run(
         dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
         with boards.judge_on(names[0], terms, shown) as judge:
             artifacts = _artifacts(model, dataset, recipes, pool, metric, imports, seed, cache, judge, shown)
-        trial = _trial(dataset, artifacts[0].report["metric"], seed)
+        trial = _trial(dataset, artifacts[0].report["metric"], samples, seed)
         candidates = [_candidate(artifact, dataset, trial, pool, shown) for artifact in artifacts]
         return boards.measure(names, candidates, trial, terms, store, cache_folder(cache) / "pending", shown)
 
@@ -160,6 +165,7 @@ def bench(
     threads: int | Sequence[int] = 1,
     runtime: str | Sequence[str] | None = None,
     delegate: str | Sequence[str] = "default",
+    least_processes: int = 1,
     cache: Path | None = None,
     db: str | None = None,
     progress: Progress | None = None,
@@ -167,18 +173,48 @@ def bench(
     """Measure TFLite files on devices, interleaved, and record the rows. The arguments are those of :func:`run`.
 
     With data the files are judged on its test split; without, their outputs are still compared with this machine's.
+    ``least_processes`` raises the plan's number of processes where that is smaller.
     """
     shown = progress or Silent()
     opened = [_open(Path(file)) for file in files]
     terms = _terms(plan, threads, runtime, delegate)
+    terms = replace(terms, plan=replace(terms.plan, processes=max(terms.plan.processes, least_processes)))
     names = boards.reach(devices, terms, shown)
     trial, dataset = None, None
     if data is not None:
         dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
-        trial = _trial(dataset, metric or "accuracy", seed)
+        trial = _trial(dataset, metric or "accuracy", BOARD_SAMPLES, seed)
     with ResultStore.open(db) as store, WorkerPool() as pool:
         candidates = [_candidate(found, dataset, trial, pool, shown) for found in opened]
         return boards.measure(names, candidates, trial, terms, store, cache_folder(cache) / "pending", shown)
+
+
+def compare(
+    a: str | Path,
+    b: str | Path,
+    *,
+    device: str,
+    plan: str = "quick",
+    progress: Progress | None = None,
+    **settings: Any,
+) -> tuple[Outcome, Comparison]:
+    """Measure two TFLite files against each other, a process of each in every round, and say whether B is slower.
+
+    Takes the plan's processes, ten rounds at least. The other arguments are those of :func:`bench`; the first of several
+    threads, runtimes or delegates is compared. Rows are recorded as well.
+
+    Raises:
+        EdgepressError: one of them could not be measured, and why.
+    """
+    outcome = bench((a, b), devices=(device,), plan=plan, least_processes=LEAST_ROUNDS, progress=progress, **settings)
+    if outcome.failures:
+        raise outcome.failures[0].error
+    first = outcome.rows[0]
+    way = (first.runtime, first.runtime_version, first.threads, first.delegate)
+    same = [row for row in outcome.rows if (row.runtime, row.runtime_version, row.threads, row.delegate) == way]
+    runs = [row.evidence.run for row in same if row.evidence is not None]
+    calibration = load_calibration(device, first.physical_device)
+    return outcome, compare_runs(*runs, floor=calibration.floor if calibration else None)
 
 
 def deploy(
@@ -289,10 +325,10 @@ def _artifacts(
     return made
 
 
-def _trial(dataset: Dataset, metric: str, seed: int) -> Trial:
+def _trial(dataset: Dataset, metric: str, samples: int, seed: int) -> Trial:
     """Open the held-out split: after all compression, before any judging. Host and boards judge the same samples."""
     chosen = metric_named(metric)
-    return Trial(chosen, dataset.held_out.open("final evaluation").sample(BOARD_SAMPLES, seed))
+    return Trial(chosen, dataset.held_out.open("final evaluation").sample(samples, seed))
 
 
 def _candidate(

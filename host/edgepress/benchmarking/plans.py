@@ -87,9 +87,23 @@ _ADAPTIVE = BenchmarkPlan(
     cool_down_max_s=300.0,
     pinned=True,
 )
+_GLANCE = BenchmarkPlan(
+    name="glance",
+    # For a board whose times mean nothing, such as an emulated one, where a process takes five seconds to start: that
+    # it runs, what it answers and what memory it takes.
+    processes=2,
+    warmup_min_runs=5,
+    warmup_min_ns=0,
+    min_runs=5,
+    min_duration_ns=0,
+    max_duration_ns=10 * _S,
+    seed=0,
+    process_deadline_s=300.0,
+    job_deadline_s=1800.0,
+)
 
-PLANS: dict[str, BenchmarkPlan] = {plan.name: plan for plan in (_QUICK, _STANDARD, _SUSTAINED, _ADAPTIVE)}
-"""By name. ``quick`` takes about 3 s a configuration, ``standard`` at least 80 s, ``sustained`` ten minutes,
+PLANS: dict[str, BenchmarkPlan] = {plan.name: plan for plan in (_GLANCE, _QUICK, _STANDARD, _SUSTAINED, _ADAPTIVE)}
+"""By name. ``glance`` is for emulated boards, ``quick`` takes about 3 s a configuration, ``standard`` at least 80 s, ``sustained`` ten minutes,
 ``adaptive`` between 6 s and what :func:`duration_bounds_s` says."""
 
 _SHORTEST_START_S = 0.3  # of a process: Python, numpy and the runtime on a workstation

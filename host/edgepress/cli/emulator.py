@@ -122,11 +122,17 @@ def status(name: str | None, as_json: bool) -> None:
 
 @emulator.command(epilog="Example: edgepress emulator console pi-at-home")
 @click.argument("name")
-def console(name: str) -> None:
+@options.as_json
+def console(name: str, as_json: bool) -> None:
     """Print what a board's kernel and start script said since it was last switched on."""
+    from edgepress.cli.printing import print_json
     from edgepress.transport.base import printable
 
-    click.echo(printable(_open(name).console()), nl=False)
+    said = printable(_open(name).console())
+    if as_json:
+        print_json({"schema": 1, "name": name, "console": said})
+    else:
+        click.echo(said, nl=False)
 
 
 @emulator.command(epilog="Example: edgepress emulator snapshot pi-at-home ready")

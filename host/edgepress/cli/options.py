@@ -79,10 +79,19 @@ seed = click.option(
 )
 plan = click.option(
     "--plan",
-    type=click.Choice(["quick", "standard", "sustained", "adaptive"]),
+    type=click.Choice(["glance", "quick", "standard", "sustained", "adaptive"]),
     default="quick",
     show_default=True,
-    help="How long to measure; adaptive: until the median is known to 1 %, sustained: ten minutes of load.",
+    help="How long to measure; glance: is it there at all; adaptive: until the median is known to 1 %, sustained: ten minutes of load.",
+)
+
+samples = click.option(
+    "--samples",
+    metavar="N",
+    type=click.IntRange(1),
+    default=500,
+    show_default=True,
+    help="Of the test split, at most, to judge each model by on each device.",
 )
 
 

@@ -21,6 +21,7 @@ from edgepress.cli import options
 @options.imports
 @options.seed
 @options.plan
+@options.samples
 @options.threads
 @options.runtimes
 @options.delegates
