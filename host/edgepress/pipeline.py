@@ -200,8 +200,8 @@ def compare(
 ) -> tuple[Outcome, Comparison]:
     """Measure two TFLite files against each other, a process of each in every round, and say whether B is slower.
 
-    Takes the plan's processes, ten rounds at least. The other arguments are those of :func:`bench`; the first of several
-    threads, runtimes or delegates is compared. Rows are recorded as well.
+    Takes the plan's processes, ten rounds at least. The other arguments are those of :func:`bench`; of several threads,
+    runtimes or delegates the first is compared. Rows are recorded as well.
 
     Raises:
         EdgepressError: one of them could not be measured, and why.
@@ -214,7 +214,7 @@ def compare(
     same = [row for row in outcome.rows if (row.runtime, row.runtime_version, row.threads, row.delegate) == way]
     runs = [row.evidence.run for row in same if row.evidence is not None]
     calibration = load_calibration(device, first.physical_device)
-    return outcome, compare_runs(*runs, floor=calibration.floor if calibration else None)
+    return outcome, compare_runs(runs[0], runs[1], calibration.floor if calibration else None)
 
 
 def deploy(

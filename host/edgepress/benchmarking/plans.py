@@ -103,8 +103,8 @@ _GLANCE = BenchmarkPlan(
 )
 
 PLANS: dict[str, BenchmarkPlan] = {plan.name: plan for plan in (_GLANCE, _QUICK, _STANDARD, _SUSTAINED, _ADAPTIVE)}
-"""By name. ``glance`` is for emulated boards, ``quick`` takes about 3 s a configuration, ``standard`` at least 80 s, ``sustained`` ten minutes,
-``adaptive`` between 6 s and what :func:`duration_bounds_s` says."""
+"""By name. ``glance`` is for emulated boards, ``quick`` takes about 3 s a configuration, ``standard`` at least 80 s,
+``sustained`` ten minutes, ``adaptive`` between 6 s and what :func:`duration_bounds_s` says."""
 
 _SHORTEST_START_S = 0.3  # of a process: Python, numpy and the runtime on a workstation
 _LONGEST_START_S = 8.0  # the same on a Raspberry Pi Zero 2 W, from a slow card

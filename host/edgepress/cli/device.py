@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from edgepress.cli import options
+from edgepress.cli.device_check import calibrate, check
 
 
 @click.group(epilog="Example: edgepress device add pi4 pi@raspberrypi.local")
@@ -100,36 +101,8 @@ def provision(name: str, runtime: str | None, offline: bool, as_json: bool) -> N
         click.echo(f"{name} runs {installed.name} {installed.version} (Python {installed.python_version})")
 
 
-@device.command(epilog="Example: edgepress device check pi4")
-@click.argument("name")
-@options.as_json
-def check(name: str, as_json: bool) -> None:
-    """Connect to a device: what it is, which runtimes it has, who is using it, which jobs wait to be collected."""
-    import dataclasses
-
-    from edgepress.cli.printing import print_facts, print_json
-    from edgepress.devices.device import Device
-
-    with Device.open(name) as board:
-        facts, lock, jobs = board.facts, board.lock(), board.client.jobs()
-    if as_json:
-        print_json(
-            {
-                "schema": 1,
-                "device": name,
-                "facts": dataclasses.asdict(facts),
-                "lock": dataclasses.asdict(lock),
-                "jobs": [dataclasses.asdict(job) for job in jobs],
-            }
-        )
-        return
-    click.echo(f"{name} answers")
-    print_facts(facts)
-    click.echo(f"  {'in use by':13} " + (f"{lock.requested_by}, job {lock.job_id}" if lock.held else "nobody"))
-    for job in jobs:
-        click.echo(f"  job {job.job_id}: {job.kind}, {job.status}, {job.done}/{job.total} ({job.requested_by})")
-    if not facts.runtimes:
-        click.echo(f"next: edgepress device provision {name}")
+device.add_command(check)
+device.add_command(calibrate)
 
 
 @device.command("list", epilog="Example: edgepress device list")

@@ -82,7 +82,8 @@ plan = click.option(
     type=click.Choice(["glance", "quick", "standard", "sustained", "adaptive"]),
     default="quick",
     show_default=True,
-    help="How long to measure; glance: is it there at all; adaptive: until the median is known to 1 %, sustained: ten minutes of load.",
+    help="How long to measure. glance: is it there at all; adaptive: until the median is known to 1 %; sustained: ten "
+    "minutes of load.",
 )
 
 samples = click.option(

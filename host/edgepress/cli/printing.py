@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from edgepress.artifacts import Artifact
+    from edgepress.benchmarking.comparison import Comparison
     from edgepress.boards import Outcome
     from edgepress.inference import Answer
     from edgepress.table.layout import Layout
@@ -54,6 +55,28 @@ def finish(outcome: Outcome, as_json: bool) -> None:
         click.echo(f"error: {failure.candidate} on {failure.device}: {failure.error}", err=True)
     if outcome.failures:
         raise click.exceptions.Exit(1)
+
+
+def print_comparison(outcome: Outcome, comparison: Comparison, as_json: bool) -> None:
+    """Print two rows and what they say of each other."""
+    import dataclasses
+
+    if as_json:
+        print_json({**outcome.as_json(), "comparison": dataclasses.asdict(comparison)})
+        return
+    print_rows(outcome.rows)
+    ratio, floor = comparison.ratio, comparison.floor
+    word = {"slower": "B is slower than A", "faster": "B is faster than A"}.get(comparison.claim, "no difference shown")
+    click.echo(
+        f"\nB / A = {ratio.value:.3f} (95 % interval {ratio.low:.3f} to {ratio.high:.3f}): {word}. A claim needs an "
+        f"interval without 1 and more than {comparison.threshold:.1%}"
+        + (f" (the device's own floor is {floor:.1%})." if floor is not None else ".")
+    )
+    if floor is None:
+        click.echo("The device was never calibrated: `edgepress device calibrate NAME FILE` measures its floor.")
+    shaky = sorted({row.verdict for row in outcome.rows if row.verdict != "stable"})
+    if shaky:
+        click.echo(f"Take care: a row is {' and '.join(shaky)}; the notes say why.")
 
 
 def print_artifact(artifact: Artifact) -> None:

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from edgepress.cli import filters, options
 from edgepress.cli.table_files import export_, gc, import_
 from edgepress.cli.table_history import history
+from edgepress.cli.table_verify import verify
 
 
 @click.group(
@@ -84,5 +85,5 @@ def _refuse_options(context: click.Context) -> None:
         )
 
 
-for command in (history, export_, import_, gc):
+for command in (history, export_, import_, gc, verify):
     table.add_command(command)

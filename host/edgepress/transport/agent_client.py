@@ -25,6 +25,7 @@ from edgepress_agent.protocol.messages import (
     JOB_STATUSES,
     PROTOCOL_VERSION,
     BlobState,
+    Captures,
     DeviceFacts,
     Failure,
     FileChunk,
@@ -83,6 +84,10 @@ class AgentClient:
     def facts(self) -> DeviceFacts:
         """Read the board's facts anew."""
         return self._ask("facts", DeviceFacts)
+
+    def captures(self) -> Captures:
+        """Read what the board's files and programs say, word for word, without serial numbers."""
+        return self._ask("captures", Captures)
 
     def push(self, source: Path | bytes, sha256: str, progress_task: Task | None = None) -> None:
         """Bring content into the board's store, unless it is there; an interrupted upload is resumed.

@@ -1,0 +1,76 @@
+"""Is B slower than A? Measured against each other in one session, and claimed only where it is more than noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from edgepress.benchmarking.interference import find_interference, kept_samples
+from edgepress.benchmarking.statistics import Ratio, paired_ratio
+from edgepress.errors import JobError
+
+if TYPE_CHECKING:
+    from edgepress_agent.protocol.messages import RunReport
+
+# MLPerf's audit guidelines call results that differ by 2 % materially different: less is not worth a word.
+MATERIAL = 0.02
+FLOORS = 2
+LEAST_ROUNDS = 10
+"""A comparison takes at least so many rounds: an interval over five promises more than it keeps."""
+
+
+class Claim(StrEnum):
+    """What a comparison says of B."""
+
+    SLOWER = "slower"
+    FASTER = "faster"
+    NONE = "no difference shown"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """B against A.
+
+    Attributes:
+        ratio: median of B over that of A, with its 95 % interval over rounds.
+        threshold: by how much the ratio must differ from 1 to be claimed: 2 %, or twice the device's floor.
+        floor: by how much two measurements of the same file differ there in one session; None: never calibrated.
+        claim: made only if the interval excludes 1 and the effect exceeds the threshold.
+    """
+
+    ratio: Ratio
+    threshold: float
+    floor: float | None
+    claim: Claim
+
+
+def compare_runs(a: RunReport, b: RunReport, floor: float | None) -> Comparison:
+    """Compare two runs of one session, process by process.
+
+    Raises:
+        JobError: they have fewer than two rounds in common.
+    """
+    first, second = _by_round(a), _by_round(b)
+    rounds = sorted(first.keys() & second.keys())
+    if len(rounds) < 2:
+        raise JobError(f"a comparison needs two rounds in which both ran; there are {len(rounds)}")
+    ratio = paired_ratio([second[index] for index in rounds], [first[index] for index in rounds])
+    return judge_ratio(ratio, floor)
+
+
+def judge_ratio(ratio: Ratio, floor: float | None) -> Comparison:
+    """Say what a ratio with its interval proves on a device with this floor."""
+    threshold = max(MATERIAL, FLOORS * (floor or 0.0))
+    claim = Claim.NONE
+    if ratio.low > 1 and ratio.value - 1 > threshold:
+        claim = Claim.SLOWER
+    elif ratio.high < 1 and 1 - ratio.value > threshold:
+        claim = Claim.FASTER
+    return Comparison(ratio, threshold, floor, claim)
+
+
+def _by_round(report: RunReport) -> dict[int, Sequence[int]]:
+    kept = kept_samples(report, find_interference(report))
+    return {run.index: samples for run, samples in zip(report.processes, kept, strict=True) if samples}
