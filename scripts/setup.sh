@@ -25,6 +25,9 @@ apt_install() { # package, what it is for
     apt_install "$("$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')" "makes virtual environments"
 # What the tests need besides; a test that misses one says so and is left out.
 if [ "$extra" = dev ]; then
+    [ -x /usr/bin/chromedriver ] || apt_install chromium-driver "tests of the report in a browser; left out without it" || true
+    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 ||
+        apt_install postgresql "tests on PostgreSQL; left out without it" || true
     [ -x /usr/sbin/sshd ] || apt_install openssh-server "tests over real SSH; left out without it" || true
     # The loopback board makes its own virtual environments with the system's Python, as a Pi does.
     ! [ -x /usr/bin/python3 ] || /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null ||

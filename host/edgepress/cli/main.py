@@ -24,6 +24,9 @@ COMMANDS = {
     "table": ("edgepress.cli.table", "Print what was measured; history, export, import, clean up."),
     "compare": ("edgepress.cli.compare", "Say what changed between stored rows."),
     "regress": ("edgepress.cli.regress", "Fail when rows are worse than a baseline: for CI."),
+    "report": ("edgepress.cli.report", "Write the table as one web page."),
+    "plot": ("edgepress.cli.plot", "Draw a picture of the table for a paper."),
+    "card": ("edgepress.cli.card", "Write a model card."),
 }
 
 

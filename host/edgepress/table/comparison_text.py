@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from edgepress.table.comparison import Change, Pair, Verdict
 from edgepress.table.history import Series, sparkline
-from edgepress.table.inert import markdown_cell, printable
+from edgepress.table.inert import brief, markdown_cell, printable
 from edgepress.table.regression import Finding, Outcome, Regression
 from edgepress.table.result import Result
 from edgepress.table.units import format_duration, format_metric, format_size, is_fraction, three_digits
@@ -75,7 +75,7 @@ def history_as_text(series: Series) -> str:
         f"{format_duration(max(r.latency_p50_ns for r in rows))}",
     ]
     for step in series.steps:
-        changed = "; ".join(f"{name} {_short(old)} → {_short(new)}" for name, old, new in step.changed)
+        changed = "; ".join(f"{name} {brief(old)} → {brief(new)}" for name, old, new in step.changed)
         lines.append(
             f"  step of {100 * (step.ratio - 1):+.1f}% at {step.at.created_at:%Y-%m-%d %H:%M}: "
             + printable(changed or "nothing that a row knows has changed")
@@ -199,9 +199,3 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in shown
     ]
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    is_hash = len(text) in (40, 64) and set(text) <= set("0123456789abcdef")
-    return text[:7] if is_hash else text

@@ -42,6 +42,13 @@ def printable(text: str) -> str:
     )
 
 
+def brief(value: object) -> str:
+    """A value as printable text; of a hash the first seven digits."""
+    text = str(value)
+    is_hash = len(text) in (40, 64) and set(text) <= set("0123456789abcdef")
+    return text[:7] if is_hash else printable(text)
+
+
 def csv_cell(text: str) -> str:
     """Return text that a spreadsheet shows and does not compute: a formula gets an apostrophe before it."""
     shown = printable(text)
