@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .venv with this checkout in it: setup.sh demo|dev
+# Makes .venv with this checkout in it: setup.sh demo|dev. What emulated boards need besides: setup.sh emulator
 # System packages that are missing are installed when we are root, else named in one line.
 set -eu
 extra=$1
@@ -21,6 +21,25 @@ apt_install() { # package, what it is for
     fi
 }
 
+emulator_programs() { # those of host/edgepress/emulator/programs.py
+    status=0
+    PATH=$PATH:/usr/sbin:/sbin
+    while read -r program package; do
+        command -v "$program" >/dev/null || apt_install "$package" "emulates ARM boards" </dev/null || status=1
+    done <<-END
+	qemu-system-aarch64 qemu-system-arm
+	qemu-img qemu-utils
+	fakeroot fakeroot
+	mke2fs e2fsprogs
+	ssh-keygen openssh-client
+	END
+    return $status
+}
+if [ "$extra" = emulator ]; then
+    emulator_programs
+    exit
+fi
+
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
     apt_install "$("$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')" "makes virtual environments"
 # What the tests need besides; a test that misses one says so and is left out.
@@ -32,6 +51,7 @@ if [ "$extra" = dev ]; then
     # The loopback board makes its own virtual environments with the system's Python, as a Pi does.
     ! [ -x /usr/bin/python3 ] || /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null ||
         apt_install python3-venv "provisioning tests; left out without it" || true
+    emulator_programs || echo "tests on an emulated ARM board are left out" >&2
 fi
 
 [ -x $venv/bin/pip ] || "$python" -m venv $venv

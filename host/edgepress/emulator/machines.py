@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 import platformdirs
+from pydantic import ValidationError
 
 from edgepress.devices.inventory import DeviceConfig, Inventory
 from edgepress.emulator import programs
@@ -17,7 +18,7 @@ from edgepress.emulator.image import Image, build_image
 from edgepress.emulator.machine import Machine, Settings, alias, write_ssh_config
 from edgepress.emulator.process import Hardware
 from edgepress.emulator.recipe import CPUS, ImageRecipe
-from edgepress.errors import EmulatorError
+from edgepress.errors import EmulatorError, InventoryError
 from edgepress.progress import Progress
 
 ENVIRONMENT_VARIABLE = "EDGEPRESS_MACHINES"
@@ -66,7 +67,10 @@ def create(
     programs.require((*programs.TO_RUN, *programs.TO_BUILD))
     inventory = inventory or Inventory.load()
     place = (home or default_folder()) / name
-    config = DeviceConfig(name=name, target=name, profile=PROFILE, ssh_config=str(place / "ssh_config"))
+    try:
+        config = DeviceConfig(name=name, target=name, profile=PROFILE, ssh_config=str(place / "ssh_config"))
+    except ValidationError as error:
+        raise InventoryError(error.errors(include_url=False)[0]["msg"], name) from None
     if name in inventory.devices or place.exists():
         raise EmulatorError(
             f"there is a device named {name!r}; take another name, or remove it: "
