@@ -6,7 +6,6 @@ import dataclasses
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,9 @@ from hypothesis import strategies as st
 from edgepress.benchmarking.statistics import summarize
 from edgepress.errors import MissingPackageError, TableError
 from edgepress.table import store as store_module
-from edgepress.table.schema import REVISION, VERSION_TABLE, metadata
+from edgepress.table.schema import REVISION, VERSION_TABLE, evidence, metadata
 from edgepress.table.store import ResultStore, default_url
 from support.table_rows import STARTED_UNIX_NS, result, run_report
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ResultStore]:
-    with ResultStore.open(str(tmp_path / "table.db")) as opened:
-        yield opened
 
 
 def recipes(store: ResultStore, **filters: object) -> list[str | None]:
@@ -87,7 +80,7 @@ def test_rows_are_recorded_all_or_none(store: ResultStore) -> None:
 
 def test_a_database_that_fails_in_the_middle_keeps_nothing_of_the_call(store: ResultStore) -> None:
     incomplete: Any = dataclasses.replace(result("int8", position=1), verdict=None)  # type: ignore[arg-type]
-    with pytest.raises(TableError, match="NOT NULL constraint failed"):
+    with pytest.raises(TableError, match=r"NOT NULL constraint failed|null value in column"):
         store.record([result("float32"), incomplete])
     assert store.rows() == ()
 
@@ -103,7 +96,23 @@ def test_rows_are_filtered_and_the_newest_session_stands_last(store: ResultStore
     assert recipes(store, devices=["pi-old", "pi-new"]) == ["int8", "int8"]
     assert recipes(store, recipe="float32", model="its-new") == ["float32"]
     assert recipes(store, model="%") == []
+    assert recipes(store, runtime="ai-edge-litert==2.1.6") == ["float32", "int8"] * 2
+    assert recipes(store, runtime="tflite-runtime") == []
+    assert recipes(store, equal={"threads": 1}, starts={"session": "ol"}) == ["float32", "int8"]
     assert recipes(store, since=datetime.fromtimestamp(STARTED_UNIX_NS / 1e9 + 0.5, UTC)) == ["float32", "int8"]
+
+
+def test_only_rows_that_can_be_believed_are_listed_when_asked(store: ResultStore) -> None:
+    shaky = run_report([[100_000] * 30] * 4 + [[160_000] * 30])
+    store.record(
+        [
+            result("good"),
+            result("shaky", run=shaky, job_id="b"),
+            result("wrong", job_id="c", output_check="wrong"),
+            result("unchecked", job_id="d", output_check=None),
+        ]
+    )
+    assert sorted(str(name) for name in recipes(store, stable_only=True)) == ["good", "unchecked"]
 
 
 def test_evidence_of_a_row_that_does_not_exist_is_an_error(store: ResultStore) -> None:
@@ -111,12 +120,11 @@ def test_evidence_of_a_row_that_does_not_exist_is_an_error(store: ResultStore) -
         store.evidence("abc")
 
 
-def test_damaged_evidence_is_an_error(store: ResultStore, tmp_path: Path) -> None:
+def test_damaged_evidence_is_an_error(store: ResultStore) -> None:
     row = result()
     store.record([row])
-    with sqlite3.connect(tmp_path / "table.db") as connection:
-        connection.execute("UPDATE edgepress_evidence SET document = X'0011'")
-    connection.close()
+    with store._engine.begin() as connection:
+        connection.execute(evidence.update().values(document=b"\x00\x11"))
     with pytest.raises(TableError, match="damaged"):
         store.evidence(row.id)
 

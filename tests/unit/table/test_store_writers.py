@@ -10,9 +10,9 @@ from pathlib import Path
 
 from edgepress.table.store import ResultStore
 
-WRITERS = 6
-KILLED = 2
-ROWS_EACH = 25
+WRITERS = 8
+KILLED = 3
+ROWS_EACH = 15
 
 # Says on stdout what it has recorded, as soon as record() has returned. Each call records two rows.
 WRITER = """
@@ -30,12 +30,12 @@ with ResultStore.open(sys.argv[1]) as store:
 """
 
 
-def test_nothing_is_lost_and_nothing_is_half_written(tmp_path: Path) -> None:
+def test_nothing_is_lost_and_nothing_is_half_written(database: str) -> None:
     """All writers also race to create the database."""
-    path, tests = tmp_path / "table.db", Path(__file__).parents[2]
+    tests = Path(__file__).parents[2]
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), f"w{k}", str(tests), str(ROWS_EACH if k >= KILLED else 10**6)],
+            [sys.executable, "-c", WRITER, database, f"w{k}", str(tests), str(ROWS_EACH if k >= KILLED else 10**6)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -60,7 +60,7 @@ def test_nothing_is_lost_and_nothing_is_half_written(tmp_path: Path) -> None:
         said += output.split()
         assert writer.returncode == (0 if k >= KILLED else -signal.SIGKILL)
 
-    with ResultStore.open(str(path)) as store:
+    with ResultStore.open(database) as store:
         rows = store.rows()
         by_job: dict[str, set[str | None]] = {}
         for row in rows:
