@@ -21,22 +21,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
+from subjects import digits, mobilenet, tiny
 
 from edgepress.benchmarking import session
+from edgepress.benchmarking.plans import PLANS
 from edgepress.benchmarking.statistics import paired_ratio
-from edgepress.conversion import convert_model, inspect
-from edgepress.data.loading import load_dataset
-from edgepress.models import load_model
 from edgepress.table.units import format_duration
 from edgepress_agent.protocol.messages import BenchmarkPlan
-from edgepress_converters.options import ConversionOptions, Format
-from edgepress_converters.pool import WorkerPool
 
 if TYPE_CHECKING:
     from edgepress.devices.device import Device
@@ -61,43 +58,24 @@ class Subject:
     runs: int
 
 
-def digits(folder: Path, format: Format) -> TFLiteModel:
-    """The example's network, trained and converted once."""
-    output = folder / f"digits-{format}.tflite"
-    if not output.exists():
-        subprocess.run([sys.executable, str(HERE.parent / "examples/digits.py"), str(folder)], check=True)
-        model = load_model(folder / "digits.keras")
-        samples = load_dataset(str(folder / "digits.npz"), model, 0).train.inputs
-        with WorkerPool() as pool:
-            convert_model(model, output, ConversionOptions(format=format), samples, pool)
-    return inspect(output)
-
-
-def mobilenet(folder: Path) -> TFLiteModel:
-    """MobileNetV2 for 224x224 pictures with random weights: latency does not depend on them."""
-    output = folder / "mobilenet_v2-float32.tflite"
-    if not output.exists():
-        import keras
-
-        model = keras.applications.MobileNetV2(weights=None, input_shape=(224, 224, 3))
-        with WorkerPool() as pool:
-            convert_model(model, output, ConversionOptions(format="float32"), None, pool)
-    return inspect(output)
-
-
 SUBJECTS = {
     subject.name: subject
     for subject in (
         Subject("digits-float32", lambda folder: digits(folder, "float32"), warmup=300, runs=3000),
         Subject("digits-int8", lambda folder: digits(folder, "int8"), warmup=300, runs=3000),
+        Subject("tiny-float32", tiny, warmup=2000, runs=10000),
         Subject("mobilenet_v2-float32", mobilenet, warmup=10, runs=60),
     )
 }
 
 
-def agent_samples(device: Device, model: TFLiteModel, subject: Subject, threads: int) -> list[int]:
-    """One worker process of the agent."""
+def agent_samples(device: Device, model: TFLiteModel, subject: Subject, threads: int, name: str | None) -> list[int]:
+    """One worker process of the agent, by a plan that ships; without a name by one that does nothing but time."""
     plan = BenchmarkPlan("one-process", 1, subject.warmup, 0, subject.runs, 0, 60 * 10**9, 0, 120.0, 300.0)
+    if name is not None:
+        lengths = {"processes": 1, "max_processes": None, "target_half_width": None, "warmup_min_runs": subject.warmup}
+        lengths |= {"warmup_min_ns": 0, "min_runs": subject.runs, "min_duration_ns": 0, "max_duration_ns": 60 * 10**9}
+        plan = replace(PLANS[name], **lengths)
     report = session.measure(device, [model], plan, threads=threads)
     session.acknowledge(device, report)
     samples = list(session.require_samples(report.runs[0], device.name).processes[0].samples_ns)
@@ -125,12 +103,16 @@ def tool_samples(python: str, model: TFLiteModel, subject: Subject, threads: int
 
 
 def measure(
-    device: Device, model: TFLiteModel, subject: Subject, pairs: int, threads: int
+    device: Device, model: TFLiteModel, subject: Subject, pairs: int, threads: int, plans: Sequence[str]
 ) -> dict[str, list[list[int]]]:
     """Run all rounds; return the samples of each measurer by round."""
     python = device.runtime().python
     measurers: dict[str, Callable[[], list[int]]] = {
-        AGENT: lambda: agent_samples(device, model, subject, threads),
+        AGENT: lambda: agent_samples(device, model, subject, threads, None),
+        **{
+            f"plan {name}": (lambda name=name: agent_samples(device, model, subject, threads, name))  # type: ignore[misc]
+            for name in plans
+        },
         **{
             api: (lambda api=api: control_samples(api, python, model, subject, threads))  # type: ignore[misc]
             for api in CONTROLS
@@ -156,14 +138,17 @@ def bound(control_ns: float) -> float:
 
 def line(subject: Subject, name: str, taken: dict[str, list[list[int]]]) -> str:
     """One line of the table of results."""
-    ratio = paired_ratio(taken[AGENT], taken[name])
+    measured = name if name.startswith("plan ") else AGENT
+    name = "interpreter" if measured != AGENT else name
+    ratio = paired_ratio(taken[measured], taken[name])
     control_ns = median([median(samples) for samples in taken[name]])
     allowed = bound(control_ns)
     missed = max(ratio.high - 1 - allowed, 1 - allowed - ratio.low)
     goal = f"±{allowed:.1%}"
     verdict = "met" if missed <= 0 else f"missed by {missed:.1%}"
     return (
-        f"| {subject.name} | {CONTROLS.get(name, name)} | {spread(taken[AGENT])} | {spread(taken[name])} | "
+        f"| {subject.name} | {measured} | {CONTROLS.get(name, name)} | {spread(taken[measured])} | "
+        f"{spread(taken[name])} | "
         f"{ratio.value:.3f} | {ratio.low:.3f} to {ratio.high:.3f} | {goal} | {verdict} |"
     )
 
@@ -201,8 +186,8 @@ def heading(device: Device, arguments: argparse.Namespace) -> list[str]:
         f"takes 1 ms or more, within ±({GOAL_SHORT:.0%} + {GOAL_SHORT_NS // 1000} µs) below. Times are medians of the "
         "processes' medians (smallest to largest process).",
         "",
-        "| model | control | agent | control's time | ratio | 95 % interval | goal | |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+        "| model | agent | control | agent's time | control's time | ratio | 95 % interval | goal | |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
 
 
@@ -219,6 +204,7 @@ def main() -> None:
         help="where models and the agent's home are kept (default: the user's cache folder)",
     )
     parser.add_argument("--output", type=Path, default=HERE / "results" / "agent_overhead.md")
+    parser.add_argument("--plan", action="append", choices=PLANS, default=[], help="repeatable: time by it as well")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("EDGEPRESS_HOME", str(arguments.work.resolve() / "home"))
@@ -229,7 +215,7 @@ def main() -> None:
     with Device.open("local") as device:
         lines = heading(device, arguments)
         for subject in chosen:
-            taken = measure(device, models[subject.name], subject, arguments.pairs, arguments.threads)
+            taken = measure(device, models[subject.name], subject, arguments.pairs, arguments.threads, arguments.plan)
             lines += [line(subject, name, taken) for name in taken if name != AGENT]
     print("\n".join(lines))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
