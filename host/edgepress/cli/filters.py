@@ -52,6 +52,7 @@ def rows(command: Command) -> Command:
             click.option(
                 "--since", metavar="DATE|AGE", callback=moment, help="Only rows from then on: 2026-11-24, 12h, 7d, 4w."
             ),
+            click.option("--commit", metavar="HASH", help="Only rows of this git commit of your project."),
             click.option("--stable-only", is_flag=True, help="Only rows that can be believed."),
         )
     ):
@@ -59,11 +60,11 @@ def rows(command: Command) -> Command:
     return command
 
 
-def query(devices: Sequence[str], **wanted: Any) -> dict[str, Any]:
+def query(devices: Sequence[str], commit: str | None = None, **wanted: Any) -> dict[str, Any]:
     """What :meth:`edgepress.table.store.ResultStore.rows` takes."""
     # A name is taken as it is: a device may have left the inventory, its rows stay.
     names = [name for word in devices for name in (options.resolved((word,)) if word.startswith("@") else (word,))]
-    return {"devices": names, **wanted}
+    return {"devices": names, "starts": {"project_commit": commit} if commit else None, **wanted}
 
 
 def conditions(names: Sequence[str]) -> frozenset[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepress.errors import TableError
 from edgepress.table.conditions import group_alike
-from edgepress.table.inert import markdown_cell, printable
+from edgepress.table.inert import markdown_cell
 from edgepress.table.layout import Layout
 from edgepress.table.marks import marks, metric_value
 from edgepress.table.render import render
@@ -45,12 +45,14 @@ def _summary(rows: Sequence[Result]) -> str:
     sources = {row.source_sha256 for row in rows if row.source_sha256}
     lines = []
     if sources:
-        lines.append(f"- Keras model: sha256 {', '.join(f'`{source}`' for source in sorted(sources))}")
+        lines.append(f"- Keras model: sha256 {', '.join(map(markdown_cell, sorted(sources)))}")
     for data in sorted({row.data_sha256 for row in rows if row.data_sha256}):
         judged = [row for row in rows if row.data_sha256 == data and row.metric]
         if judged:
             metric = markdown_cell(judged[0].metric or "")
-            lines.append(f"- Data: sha256 `{data}`; {metric} on {judged[0].metric_samples} held-out test samples")
+            lines.append(
+                f"- Data: sha256 {markdown_cell(data)}; {metric} on {judged[0].metric_samples} held-out test samples"
+            )
     for group in group_alike(rows):
         found = marks(group)
         lines += [_best(row) for row in group if "fastest" in found.get(row.id, ())]
@@ -84,7 +86,7 @@ def _recipe(row: Result, compression: Mapping[str, Any]) -> str:
     parameters = ""
     if "parameters_before" in report:
         parameters = f"; {report['parameters_before']:,} → {report['parameters_after']:,} parameters"
-    text = f"- **{markdown_cell(row.recipe or '')}** (`{printable(row.recipe_id or '')}`): {markdown_cell(described)}"
+    text = f"- **{markdown_cell(row.recipe or '')}** ({markdown_cell(row.recipe_id or '')}): {markdown_cell(described)}"
     return text + (f" {markdown_cell(how)}{parameters}." if how else "")
 
 
@@ -116,5 +118,5 @@ def _method(store: ResultStore, rows: Sequence[Result]) -> str:
     ]
     commits = sorted({row.project_commit for row in rows if row.project_commit})
     if commits:
-        lines.append(f"- Project commit: {', '.join(f'`{printable(commit)}`' for commit in commits)}.")
+        lines.append(f"- Project commit: {', '.join(map(markdown_cell, commits))}.")
     return "\n".join(lines)

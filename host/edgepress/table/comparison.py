@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from edgepress.benchmarking.floor import noise_floor
+from edgepress.benchmarking.interference import find_interference, kept_samples
 from edgepress.benchmarking.statistics import Ratio, independent_ratio, paired_ratio
 from edgepress.errors import TableError
 from edgepress.table.conditions import unlike
@@ -205,9 +206,11 @@ def _needed(before: Result, after: Result, same_session: bool) -> float:
 
 
 def _samples(evidence: EvidenceOf, row: Result) -> list[Sequence[int]]:
-    """By process, in the order of the rounds."""
+    """What makes the headline, by process, in the order of the rounds."""
     run = evidence(row.id).run
-    return [process.samples_ns for process in sorted(run.processes, key=lambda p: p.index) if process.samples_ns]
+    kept = kept_samples(run, find_interference(run))
+    by_round = sorted(zip(run.processes, kept, strict=True), key=lambda pair: pair[0].index)
+    return [samples for _, samples in by_round if samples]
 
 
 def _ratio(above: list[Sequence[int]], below: list[Sequence[int]], same_session: bool) -> Ratio | None:

@@ -1,0 +1,179 @@
+"""The table's commands as they are typed: what they print, write and exit with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from edgepress.cli import filters
+from edgepress.cli.main import cli
+from edgepress.errors import EdgepressError
+from edgepress.table.store import ResultStore
+from support.report_rows import HOSTILE, report_rows
+
+NEW, OLD = "commit:356a192", "commit:b6589fc"  # of report_rows
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = str(tmp_path_factory.mktemp("cli") / "table.db")
+    with ResultStore.open(path) as store:
+        store.record(report_rows())
+    return path
+
+
+@pytest.fixture
+def run(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEPRESS_DB", database)
+
+    def call(*arguments: str, code: int = 0) -> Result:
+        done = CliRunner().invoke(cli, arguments)
+        assert done.exit_code == code, done.output
+        return done
+
+    return call
+
+
+def test_table_filters_by_device_commit_and_age(run: Any) -> None:
+    rows = json.loads(run("table", "--device", "pi4", "--commit", "356a192", "--json").output)["rows"]
+    assert (len(rows), {row["device"] for row in rows}) == (12, {"pi4"})
+    assert run("table", "--since", "1h", "--format", "csv").output == "\n"
+
+
+def test_table_prints_hostile_names_without_escapes(run: Any) -> None:
+    for format in ("text", "markdown", "latex", "csv", "json"):
+        output = run("table", "--device", HOSTILE, "--format", format).output
+        assert "\x1b" not in output
+
+
+def test_compare_says_ratio_interval_and_that_it_crosses_sessions(run: Any) -> None:
+    output = run("compare", f"{OLD},recipe:int8", f"{NEW},recipe:int8").output
+    assert "slower" in output
+    assert "crosses sessions" in output
+    (pair,) = json.loads(run("compare", f"{OLD},recipe:int8", f"{NEW},recipe:int8", "--json").output)["pairs"]
+    assert pair["changes"][0]["low"] < 1.09 < pair["changes"][0]["high"] * 1.02
+
+
+def test_regress_exits_with_3_and_writes_a_comment(run: Any) -> None:
+    limits = ("--max-latency-increase", "3%", "--max-accuracy-drop", "0.5pp")
+    assert "4 regressions" in run("regress", "--baseline", OLD, "--candidate", NEW, *limits, code=3).output
+    run("regress", "--baseline", NEW, "--candidate", OLD, *limits, "--comment", "comment.md")
+    assert Path("comment.md").read_text().startswith("### edgepress: no regression")
+
+
+def test_regress_takes_an_archive_as_its_baseline(run: Any) -> None:
+    run("table", "export", "base.jsonl", "--commit", "b6589fc")
+    assert (
+        "regressions"
+        in run("regress", "--baseline", "base.jsonl", "--candidate", NEW, "--max-latency-increase", "3%", code=3).output
+    )
+
+
+def test_regress_needs_a_limit_and_an_amount(run: Any) -> None:
+    assert "at least one limit" in run("regress", "--baseline", OLD, code=2).output
+    assert "no amount such as 3%" in run("regress", "--baseline", OLD, "--max-size-increase", "much", code=2).output
+
+
+def test_history_shows_bars_and_steps(run: Any) -> None:
+    output = run("table", "history", "--device", "pi4", "--recipe", "int8").output
+    assert "▁" in output
+    assert "step of +8.7% at" in output
+    assert "project_commit b6589fc → 356a192" in output
+    assert len(json.loads(run("table", "history", "--json").output)["series"]) >= 4
+
+
+def test_export_and_import_make_the_same_table(run: Any, tmp_path: Path) -> None:
+    run("table", "export", "all.zip", "--bundle")
+    assert "27 rows, 27 of them new" in run("table", "import", "all.zip", "--db", "copy.db").output
+    assert run("table", "--db", "copy.db").output == run("table").output
+
+
+def test_import_of_other_tools_needs_to_be_told_what_they_do_not_say(run: Any) -> None:
+    assert (
+        "needs --tflite FILE and --device NAME"
+        in run("table", "import", "x", "--from", "benchmark_model", code=2).output
+    )
+    assert "belong to --from" in run("table", "import", "x", "--device", "pi4", code=2).output
+    Path("log.txt").write_text("count=50 first=9 curr=9 min=9 max=12 avg=10 std=1\n")
+    Path("m.tflite").write_bytes(b"model")
+    arguments = ("table", "import", "log.txt", "--from", "benchmark_model", "--tflite", "m.tflite", "--device", "pi9")
+    assert "1 rows, 1 of them new, 1 models" in run(*arguments, "--db", "new.db").output
+    assert "FOREIGN" in run("table", "--db", "new.db").output
+    assert "deleted 0 files" in run("table", "gc", "--db", "new.db").output
+
+
+def test_report_plot_and_card_write_files(run: Any) -> None:
+    assert json.loads(run("report", "-o", "r.html", "--json").output)["rows"] == 27
+    page = Path("r.html").read_text()
+    assert "<script>alert(1)</script>" not in page
+    for kind in ("pareto", "latency", "phases", "history"):
+        run("plot", "-o", f"{kind}.svg", "--kind", kind, "--device", "pi4")
+        assert Path(f"{kind}.svg").read_text().startswith("<?xml")
+    run("plot", "-o", "again.svg", "--device", "pi4")
+    assert Path("again.svg").read_bytes() == Path("pareto.svg").read_bytes()
+    run("card", "digits", "--device", "pi4", "-o", "CARD.md")
+    card = Path("CARD.md").read_text()
+    for words in (
+        "# digits",
+        "## Recipes",
+        "## Results by device",
+        "Fastest on pi4: prune50-int8",
+        "5 fresh processes",
+    ):
+        assert words in card
+    assert "<script>" not in run("card", HOSTILE).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("plot", "-o", "x.gif"), "a picture ends with .png"),
+        (("plot", "-o", "x.png"), "these rows differ in device"),
+        (("plot", "-o", "x.png", "--recipe", "none"), "no row to draw"),
+        (("card", "nothing"), "no row of such a model"),
+        (("compare", "nothing", "int8"), "nothing in"),
+        (("report", "-o", "no/such/folder/r.html"), "cannot be written"),
+        (("table", "export", "no/such/folder/r.jsonl"), "no/such/folder"),
+        (("table", "import", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("table", "--columns", "speed"), "no column 'speed'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_done_is_an_error_that_says_why(run: Any, arguments: tuple[str, ...], message: str) -> None:
+    done = CliRunner().invoke(cli, arguments)
+    assert isinstance(done.exception, EdgepressError)
+    assert message in str(done.exception)
+
+
+@pytest.mark.parametrize("value", ["2026-11-24", "2026-11-24T10:00", "12h", "7d", "4w"])
+def test_moments_are_dates_or_ages(value: str) -> None:
+    moment = filters.moment(click.Context(cli), click.Option(["--since"]), value)
+    assert moment is not None
+    assert moment.astimezone() < datetime.now(UTC) or value.startswith("2026")
+
+
+def test_a_moment_that_is_none_is_refused(run: Any) -> None:
+    assert "neither a date such as" in run("table", "--since", "yesterday", code=2).output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_there_for_every_shell_of_the_page(shell: str) -> None:
+    if shell == "bash" and not Path("/bin/bash").exists():
+        pytest.skip("no bash here")
+    program = "from edgepress.cli.main import main; main()"
+    environment = {**os.environ, "_EDGEPRESS_COMPLETE": f"{shell}_source"}
+    launcher = Path(sys.executable).with_name("edgepress")
+    command = [str(launcher)] if launcher.exists() else [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "edgepress" in done.stdout
+    assert f"_EDGEPRESS_COMPLETE={shell}_complete" in done.stdout
