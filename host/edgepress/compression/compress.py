@@ -15,7 +15,7 @@ from edgepress.compression.checkpoints import Checkpoint, Checkpoints, key_of, m
 from edgepress.compression.distillation.response import distill_response
 from edgepress.compression.factorization.svd import factorize_dense
 from edgepress.compression.graph.rebuild import copy_of
-from edgepress.compression.pruning.filters import prune_filters
+from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.weights import prune_weights
 from edgepress.compression.recipe import Recipe, StepSettings, identity_of, recipe_id
 from edgepress.compression.report import CompressionReport
@@ -33,11 +33,12 @@ from edgepress_converters.options import ConversionOptions
 # (kind, its word) -> the step; the word is ``structure``, ``method`` or ``signal``.
 STEPS: dict[tuple[str, str], Step] = {
     ("prune", "weights"): prune_weights,
-    ("prune", "filters"): prune_filters,
+    ("prune", "filters"): prune_channels,
+    ("prune", "neurons"): prune_channels,
     ("factorize", "svd"): factorize_dense,
     ("distill", "response"): distill_response,
 }
-_CHECKPOINT_VERSION = 1  # raise it when a step computes something else from the same settings
+_CHECKPOINT_VERSION = 2  # raise it when a step computes something else from the same settings
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ def _run(before: _State, settings: StepSettings, context: StepContext) -> tuple[
         metric_after=after.metric,
         duration_s=duration_s,
         notes=outcome.notes,
+        largest_difference=outcome.largest_difference,
     )
     return Checkpoint(outcome.model, entry, outcome.conversion), after
 

@@ -45,8 +45,10 @@ class PruneStep(_Table):
         structure: single weights (set to zero), neurons of Dense layers, filters of convolutions, or whole layers.
         sparsity: the share to remove.
         schedule: all at once, or gradually while training.
-        scope: of ``weights``: the share in each layer (local) or over all of them (global).
-        round_to: of removed structures: what is kept is a multiple of this, as kernels like it.
+        scope: the share in each layer or group (local), or over all of them (global).
+        importance: of ``filters`` and ``neurons``: what they are ranked by.
+        round_to: of ``filters`` and ``neurons``: what is kept is a multiple of this, as kernels like it.
+        keep: of ``filters`` and ``neurons``: patterns of names of layers to leave alone.
         epochs, learning_rate: of the fine-tuning after it; no learning rate: the compiled one.
     """
 
@@ -55,19 +57,24 @@ class PruneStep(_Table):
     sparsity: Fraction
     schedule: Literal["one-shot", "gradual"] = "one-shot"
     scope: Literal["local", "global"] | None = None
+    importance: Literal["l1", "l2", "batchnorm-scale", "geometric-median", "taylor"] | None = None
     round_to: Annotated[int, Field(ge=1)] | None = None
+    keep: tuple[str, ...] = Field(default=(), strict=False)
     epochs: Epochs = 5
     learning_rate: LearningRate | None = None
 
     @model_validator(mode="after")
     def _options_fit_the_structure(self) -> Self:
-        if self.structure == "weights":
-            if self.round_to is not None:
-                raise ValueError('round_to goes with structures that are removed, not with structure = "weights"')
+        channels = self.structure in ("filters", "neurons")
+        for key in ("importance", "round_to", "keep"):
+            if getattr(self, key) and not channels:
+                raise ValueError(f'{key} goes with structure = "filters" or "neurons", not with "{self.structure}"')
+        if self.scope is not None and self.structure == "layers":
+            raise ValueError('scope goes with weights, filters and neurons, not with structure = "layers"')
+        if self.structure != "layers":
             object.__setattr__(self, "scope", self.scope or "local")
-        else:
-            if self.scope is not None:
-                raise ValueError(f'scope goes with structure = "weights", not with "{self.structure}"')
+        if channels:
+            object.__setattr__(self, "importance", self.importance or "l2")
             object.__setattr__(self, "round_to", self.round_to or 8)
         return self
 
@@ -191,7 +198,7 @@ _STEPS: dict[str, type[_Table]] = {
 
 # Words that are part of the language and have no implementation yet: key -> values.
 _NOT_BUILT: dict[tuple[str, str], tuple[str, ...]] = {
-    ("prune", "structure"): ("neurons", "layers"),
+    ("prune", "structure"): ("layers",),
     ("prune", "schedule"): ("gradual",),
     ("factorize", "method"): ("spatial-svd", "tucker2", "cp"),
     ("distill", "signal"): ("feature", "relation"),

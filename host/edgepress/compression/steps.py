@@ -77,6 +77,8 @@ class StepEntry:
         metric_before, metric_after: on the validation split.
         duration_s: wall time of the step.
         notes: sentences a user should read, "not measured" among them.
+        largest_difference: of a structural change: between the smaller model's logits and those of the model with the
+            removed parts zeroed, relative to the largest logit.
     """
 
     kind: str
@@ -91,6 +93,7 @@ class StepEntry:
     metric_after: float
     duration_s: float
     notes: tuple[str, ...] = ()
+    largest_difference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class StepOutcome:
     skipped: tuple[Skip, ...] = ()
     notes: tuple[str, ...] = ()
     choices: dict[str, Any] = field(default_factory=dict)
+    largest_difference: float | None = None
 
 
 class Step(Protocol):

@@ -109,7 +109,8 @@ def test_the_report_is_json_with_every_default_and_choice_filled_in(model, datas
     settings = json.loads(json.dumps(report.as_dict()))["recipe"]["steps"][0]
     assert settings["schedule"] == "one-shot"
     assert settings["round_to"] == 8
-    assert settings["filters"] == {"wide": 8, "head": 8}
+    assert (settings["importance"], settings["scope"]) == ("l2", "local")
+    assert settings["filters"] == {"stem": 4, "wide": 8, "project": 4, "head": 8}
     assert len(report.recipe_id) == 12
 
 
@@ -190,6 +191,7 @@ def test_every_built_word_of_the_recipes_has_a_step():
     assert set(module.STEPS) == {
         ("prune", "weights"),
         ("prune", "filters"),
+        ("prune", "neurons"),
         ("factorize", "svd"),
         ("distill", "response"),
     }

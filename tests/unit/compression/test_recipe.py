@@ -79,8 +79,8 @@ def test_a_recipe_without_a_name_takes_its_file_s():
         ),
         ('[[step]]\nkind = "factorize"\nrank = { enrgy = 0.9 }', ["step.1.rank.enrgy", "did you mean 'energy'?"]),
         (
-            '[[step]]\nkind = "prune"\nstructure = "filters"\nsparsity = 0.5\nscope = "global"',
-            ["step.1", "scope goes with", "weights"],
+            '[[step]]\nkind = "prune"\nstructure = "weights"\nsparsity = 0.5\nkeep = ["stem"]',
+            ["step.1", "keep goes with", "filters", "weights"],
         ),
         (
             '[[step]]\nkind = "prune"\nstructure = "weights"\nsparsity = 0.5\nround_to = 8',
@@ -104,7 +104,6 @@ def test_a_mistake_is_named_with_its_file_place_value_and_what_is_allowed(text, 
 @pytest.mark.parametrize(
     "text",
     [
-        '[[step]]\nkind = "prune"\nstructure = "neurons"\nsparsity = 0.5',
         '[[step]]\nkind = "prune"\nstructure = "layers"\nsparsity = 0.5',
         '[[step]]\nkind = "prune"\nstructure = "weights"\nsparsity = 0.5\nschedule = "gradual"',
         '[[step]]\nkind = "factorize"\nmethod = "spatial-svd"',

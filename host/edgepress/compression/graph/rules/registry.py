@@ -1,0 +1,54 @@
+"""The registry of rules, and what many of them need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from edgepress.compression.graph.channels import Call, Constants, Labels, Rule, not_constant
+
+_RULES: dict[type, Rule] = {}
+
+# Activations that work on each number alone.
+_ELEMENTWISE = frozenset(
+    (
+        *("linear", "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "swish", "hard_silu"),
+        *("hard_swish", "mish", "tanh", "hard_tanh", "tanh_shrink", "soft_shrink", "hard_shrink", "softsign"),
+        *("sigmoid", "hard_sigmoid", "log_sigmoid", "softplus", "exponential", "threshold", "squareplus"),
+    )
+)
+
+
+def channel_rule(*kinds: type) -> Callable[[Rule], Rule]:
+    """Register the decorated function as the rule of layers or operations of these classes (not of subclasses)."""
+
+    def register(rule: Rule) -> Rule:
+        for kind in kinds:
+            _RULES[kind] = rule
+        return rule
+
+    return register
+
+
+def rule_for(operation: Any) -> Rule | None:
+    """Return the rule of a layer or operation; None where there is none."""
+    return _RULES.get(type(operation))
+
+
+def activated(call: Call, labels: Labels) -> Callable[[Constants], Constants]:
+    """Freeze the labels if the layer's activation mixes channels; return what it makes of constants."""
+    activation = getattr(call.layer, "activation", None)
+    name = getattr(activation, "__name__", type(activation).__name__)
+    if activation is not None and name not in _ELEMENTWISE:
+        call.freeze(labels, f"{call.node.name} has the activation {name}, which may mix channels")
+        return lambda constants: not_constant(len(constants))
+    if activation is None:
+        return lambda constants: constants
+    return lambda constants: applied(activation, constants)
+
+
+def applied(function: Callable[[Any], Any], constants: Constants) -> Constants:
+    return np.asarray(function(keras.ops.convert_to_tensor(constants, "float64")), np.float64)

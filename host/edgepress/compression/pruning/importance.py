@@ -1,0 +1,149 @@
+"""How much a channel matters: one number for each atom of a group, the larger the more.
+
+Where several layers make a group together (what meets in an Add), each layer's numbers are divided by their mean before
+they are summed, so that no layer speaks louder than another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepress.compression.graph.channels import Channels, Group, Labels
+from edgepress.compression.graph.reader import read
+from edgepress.compression.graph.rebuild import copy_of
+from edgepress.data import TrainingData
+from edgepress.training.evaluate import batches, flat
+from edgepress.training.objective import Objective
+
+Criterion = Literal["l1", "l2", "batchnorm-scale", "geometric-median", "taylor"]
+Scores = NDArray[np.float64]
+OfFilters = Callable[[str, NDArray[np.float64]], Scores]
+"""From a layer's name and its filters as rows ``(filters, weights)``: a number for each filter."""
+
+_TAYLOR_BATCHES = 8
+
+
+def scores_of(channels: Channels, group: Group, of_filters: OfFilters) -> Scores:
+    """Return a number for each of ``group.atoms``, whose mean is 1 (or all are 0)."""
+    total = np.zeros(len(group.atoms))
+    for name in group.producers:
+        layer = channels.graph.layers()[name]
+        makes = channels.layers[name].makes
+        assert makes is not None
+        total += _by_atom(channels, group, makes, of_filters(name, filters_of(channels, name, layer.get_weights())))
+    return _normalised(total)
+
+
+def filters_of(channels: Channels, name: str, weights: list[Any]) -> NDArray[np.float64]:
+    """Return a layer's kernels as one row for each channel that it makes; biases are not among them."""
+    binding = channels.layers[name]
+    makes = binding.makes
+    assert makes is not None
+    rows = []
+    for values, axes in zip(weights, binding.weights, strict=True):
+        axis = next((axis for axis, labels in enumerate(axes) if labels is not None and _made_by(labels, makes)), None)
+        if axis is None or values.ndim < 2:
+            continue
+        moved = np.moveaxis(np.asarray(values, np.float64), axis, 0)
+        gates = moved.shape[0] // len(makes)  # a recurrent unit has a kernel for each gate
+        rows.append(moved.reshape(gates, len(makes), -1).swapaxes(0, 1).reshape(len(makes), -1))
+    return np.concatenate(rows, axis=1)
+
+
+def criterion_named(
+    criterion: Criterion, channels: Channels, model: Any, data: TrainingData, objective: Objective
+) -> Callable[[Group], Scores]:
+    """Return the function that gives the scores of a group by a criterion.
+
+    * ``l1``, ``l2``: the norm of a filter (Li et al. 2017; He et al. 2018, "Soft Filter Pruning").
+    * ``batchnorm-scale``: gamma of the BatchNorm layers on the channel (Liu et al. 2017, "Network Slimming"); where
+      there are none, ``l2``.
+    * ``geometric-median``: the distance to all filters of the layer (He et al. 2019, FPGM): what others replace goes.
+    * ``taylor``: how much the loss would change, to first order (Molchanov et al. 2019), over 8 batches of training
+      data.
+    """
+    if criterion == "batchnorm-scale":
+        return lambda group: _by_batchnorm_scale(channels, group)
+    if criterion == "taylor":
+        sensitivity = _sensitivity(channels, model, data, objective)
+        return lambda group: scores_of(channels, group, lambda name, _: sensitivity[name])
+    of_filters = _OF_FILTERS[criterion]
+    return lambda group: scores_of(channels, group, of_filters)
+
+
+def _by_batchnorm_scale(channels: Channels, group: Group) -> Scores:
+    total = np.zeros(len(group.atoms))
+    layers = channels.graph.layers()
+    for name, binding in channels.layers.items():
+        layer: Any = layers.get(name)
+        if type(layer) is keras.layers.BatchNormalization and layer.scale and binding.weights:
+            total += _by_atom(channels, group, binding.outputs[0], np.abs(np.asarray(layer.gamma, np.float64)))
+    return _normalised(total) if total.any() else scores_of(channels, group, _OF_FILTERS["l2"])
+
+
+def _geometric_distance(_: str, filters: NDArray[np.float64]) -> Scores:
+    squares = np.square(filters).sum(axis=1)
+    distances = squares[:, None] + squares[None, :] - 2 * filters @ filters.T
+    return np.asarray(np.sqrt(np.maximum(distances, 0)).sum(axis=1))
+
+
+_OF_FILTERS: Mapping[str, OfFilters] = {
+    "l1": lambda _, filters: np.abs(filters).sum(axis=1),
+    "l2": lambda _, filters: np.sqrt(np.square(filters).sum(axis=1)),
+    "geometric-median": _geometric_distance,
+}
+
+
+def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: Objective) -> dict[str, Scores]:
+    """The square of gradient times weight, summed over a filter first and over batches then, by name of layer."""
+    import tensorflow as tf
+
+    copy = copy_of(model)
+    judged = flat(copy)
+    judged.compile(loss=list(objective.loss), loss_weights=list(objective.loss_weights) or None)
+    layers = read(copy).layers()
+    found: dict[str, Scores] = {}
+    makers = [name for name, binding in channels.layers.items() if binding.makes is not None and name in layers]
+    makers = [name for name in makers if layers[name].weights]
+    for number, batch in enumerate(batches(data.train)):
+        if number == _TAYLOR_BATCHES:
+            break
+        with tf.GradientTape() as tape:
+            tape.watch([variable.value for name in makers for variable in layers[name].weights])
+            outputs = judged([keras.ops.convert_to_tensor(x) for x in batch.inputs], training=False)
+            targets = batch.targets[0] if len(batch.targets) == 1 else list(batch.targets)
+            loss = judged.compute_loss(y=targets, y_pred=outputs, training=False)
+        weights = {name: [variable.value for variable in layers[name].weights] for name in makers}
+        gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
+        for name in makers:
+            products = [
+                np.asarray(tf.convert_to_tensor(g)) * np.asarray(w)
+                for g, w in zip(gradients[name], weights[name], strict=True)
+            ]
+            change = np.square(filters_of(channels, name, products).sum(axis=1))
+            found[name] = found.get(name, 0) + change
+    return found
+
+
+def _by_atom(channels: Channels, group: Group, labels: Labels, values: Scores) -> Scores:
+    """Sum the values of a layer's channels over the atoms that they belong to, after dividing them by their mean."""
+    atoms = channels.atom_of[labels]
+    place = np.searchsorted(group.atoms, atoms)
+    inside = (place < len(group.atoms)) & (group.atoms[np.minimum(place, len(group.atoms) - 1)] == atoms)
+    total = np.zeros(len(group.atoms))
+    np.add.at(total, place[inside], values[inside])
+    return total if len(group.producers) == 1 else _normalised(total)
+
+
+def _normalised(values: Scores) -> Scores:
+    mean = float(values.mean()) if len(values) else 0.0
+    return values / mean if mean > 0 else values
+
+
+def _made_by(labels: Labels, makes: Labels) -> bool:
+    return len(labels) % len(makes) == 0 and np.array_equal(labels[: len(makes)], makes)

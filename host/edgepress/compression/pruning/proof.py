@@ -1,0 +1,138 @@
+"""The proof of a structural change: two models, made in different ways, that must say the same.
+
+One is the smaller model. The other is the whole model with zeros where something is to be removed, whose graph nobody
+has touched. They are compared on logits, since a softmax over many classes hides differences, and with BatchNorm
+statistics that are not the trivial ones of a fresh layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepress.compression.graph.reader import Graph
+from edgepress.errors import CompressionError
+
+TOLERANCE = 1e-4
+"""Largest difference between two logits, relative to the largest logit, that float32 explains."""
+
+_UNKNOWN_SIZE = 64  # of an axis that the model leaves open
+_SAMPLES = 2
+
+
+def prove(smaller: Any, zeroed: Any, seed: int = 0) -> float:
+    """Return the largest difference between two models' logits on random inputs, relative to the largest logit.
+
+    Raises:
+        CompressionError: it is above :data:`TOLERANCE`, or no number.
+    """
+    inputs = random_inputs(zeroed, seed)
+    difference = 0.0
+    for given, wanted in zip(logits(smaller, inputs), logits(zeroed, inputs), strict=True):
+        if given.shape != wanted.shape:
+            raise CompressionError(f"the smaller model's output has the shape {given.shape}, not {wanted.shape}")
+        largest = float(np.max(np.abs(wanted), initial=0.0))
+        absolute = float(np.max(np.abs(given - wanted), initial=0.0))
+        difference = max(difference, absolute / max(largest, float(np.finfo(np.float32).tiny)))
+        if not absolute <= TOLERANCE * largest and absolute != 0:
+            raise CompressionError(
+                f"model {zeroed.name!r} without the removed parts differs by {absolute:.3g} from the model with these "
+                f"parts zeroed, whose largest logit is {largest:.3g}; at most {TOLERANCE:g} of that is wanted. "
+                "This is a mistake in a rule of edgepress or of your own layers: keep = [...] leaves layers alone"
+            )
+    return difference
+
+
+def random_inputs(model: Any, seed: int = 0) -> list[NDArray[Any]]:
+    """Return two random samples for each input of a model: normal numbers, or zeros and ones for integer inputs."""
+    generator = np.random.default_rng(seed)
+    inputs: list[NDArray[Any]] = []
+    for tensor in model.inputs:
+        shape = (_SAMPLES, *(size or _UNKNOWN_SIZE for size in tensor.shape[1:]))
+        if np.issubdtype(np.dtype(tensor.dtype), np.floating):
+            inputs.append(generator.normal(size=shape).astype(tensor.dtype))
+        else:
+            inputs.append(generator.integers(0, 2, shape).astype(tensor.dtype))
+    return inputs
+
+
+def logits(model: Any, inputs: list[NDArray[Any]]) -> list[NDArray[np.float32]]:
+    """Return the outputs of a model before a softmax or sigmoid at its end, in model order."""
+    tensors = [_before_activation(tensor) for tensor in model.outputs]
+    view = keras.Model(list(model.inputs), tensors)
+    with _linear({tensor._keras_history.operation for tensor in tensors}):
+        outputs = view([keras.ops.convert_to_tensor(x) for x in inputs], training=False)
+    return [np.asarray(output, np.float32) for output in keras.tree.flatten(outputs)]
+
+
+def with_other_statistics(
+    graph: Graph, weights: Mapping[str, list[NDArray[Any]]], seed: int
+) -> dict[str, list[NDArray[Any]]]:
+    """Return weights in which those of BatchNormalization layers are moved at random by about their own size.
+
+    No fresh layer's mean of 0 and variance of 1 is left, and a trained layer's scale is: deep models stay in range.
+    """
+    generator = np.random.default_rng(seed)
+    layers = graph.layers()
+    moved = {name: list(values) for name, values in weights.items()}
+    for name, values in moved.items():
+        layer = layers[name]
+        if type(layer) is not keras.layers.BatchNormalization:
+            continue
+        scale = np.sqrt(values[-1] + layer.epsilon)
+        values[-1] = values[-1] * generator.uniform(0.7, 1.4, values[-1].shape)
+        values[-2] = values[-2] + 0.2 * scale * generator.normal(size=scale.shape)
+        for index in range(len(values) - 2):
+            values[index] = values[index] * generator.uniform(0.7, 1.4, scale.shape)
+        if layer.center:
+            values[-3] = values[-3] + 0.2 * generator.normal(size=scale.shape)
+    return moved
+
+
+class NormalisedOverTheRest(keras.layers.LayerNormalization):  # type: ignore[misc]
+    """A LayerNormalization whose mean and variance are those of some of its channels, like that of a smaller model."""
+
+    @classmethod
+    def like(cls, layer: Any, name: str, alive: NDArray[np.bool_]) -> Self:
+        made: Self = cls(**{**layer.get_config(), "name": name})
+        made.alive = alive.astype(np.float32)
+        return made
+
+    def call(self, inputs: Any) -> Any:
+        count = self.alive.sum()
+        mean = keras.ops.sum(inputs * self.alive, axis=-1, keepdims=True) / count
+        centred = (inputs - mean) * self.alive
+        variance = keras.ops.sum(keras.ops.square(centred), axis=-1, keepdims=True) / count
+        outputs = centred / keras.ops.sqrt(variance + self.epsilon)
+        if self.scale:
+            outputs = outputs * self.gamma
+        return outputs + self.beta if self.center else outputs
+
+
+def _before_activation(tensor: Any) -> Any:
+    operation = tensor._keras_history.operation
+    if type(operation) in (keras.layers.Softmax, keras.layers.Activation):
+        return operation.input
+    return tensor
+
+
+@contextmanager
+def _linear(layers: set[Any]) -> Iterator[None]:
+    """Take away the activations of layers that squash, for as long as the block runs."""
+    squashing = {
+        layer: layer.activation
+        for layer in layers
+        if getattr(layer, "activation", None) in (keras.activations.softmax, keras.activations.sigmoid)
+    }
+    try:
+        for layer in squashing:
+            layer.activation = keras.activations.linear
+        yield
+    finally:
+        for layer, activation in squashing.items():
+            layer.activation = activation
