@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Sequence
 
-MIN_RUNS = 8  # two per quarter
+MIN_RUNS = 16  # four per quarter: the notches of fewer are so wide that everything is steady
 RELATIVE_TOLERANCE = 0.01
 SAMPLED_RUNS = 400  # of each quarter at most: the test itself must not become a pause
 

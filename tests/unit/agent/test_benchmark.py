@@ -3,15 +3,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress_agent.benchmark import interleaved
+from edgepress_agent.home import Home
 from edgepress_agent.protocol.messages import JobReport
 from edgepress_agent.protocol.tensors import encode_arrays
 from support.agent_process import MODELS, QUICK, AgentProcess, benchmark, configuration
+from support.made_up_board import make_board
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers())
@@ -155,3 +158,85 @@ def test_the_jobs_deadline_fails_it_and_keeps_what_was_measured(agent: AgentProc
     assert report.failure is not None
     assert report.failure.code == "deadline"
     assert [failure.code for run in report.runs for failure in run.failures] == ["deadline"]
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> JobReport:
+    """One model by a plan with everything on: blocks, steady warm-up, pinning, and an end that it finds itself."""
+    folder = tmp_path_factory.mktemp("board")
+    (folder / "home").mkdir()
+    plan = replace(
+        QUICK,
+        processes=6,
+        min_duration_ns=20_000_000,
+        steady_warmup_max_ns=50_000_000,
+        block_ns=5_000_000,
+        target_half_width=0.5,
+        max_processes=8,
+        pinned=True,
+    )
+    with AgentProcess(folder / "home", folder / "board.lock") as agent:
+        return agent.run(benchmark(configuration(agent.push_model("smoke.tflite")), plan=plan))
+
+
+def test_blocks_hold_all_samples_and_count_what_happened_in_them(watched: JobReport) -> None:
+    for process in watched.runs[0].processes:
+        assert len(process.blocks) >= 3
+        assert sum(block.runs for block in process.blocks) == len(process.samples_ns)
+        assert process.sentinel_ns is not None
+        for block in process.blocks:
+            assert block.started_ns < block.ended_ns
+            assert 0 < block.cpu_ns <= 1.2 * (block.ended_ns - block.started_ns) + 2_000_000
+            assert block.sentinel_ns > 1000
+
+
+def test_the_board_is_read_while_a_worker_runs_at_a_known_price(watched: JobReport) -> None:
+    for process in watched.runs[0].processes:
+        assert len(process.readings) >= 2
+        assert process.readings[0].taken_ns <= process.blocks[0].ended_ns
+        assert process.readings[-1].taken_ns >= process.blocks[-1].ended_ns
+        assert 0 < process.monitor_cpu_ns < process.monitored_ns
+
+
+def test_workers_run_on_cpus_of_their_own(watched: JobReport) -> None:
+    available = len(os.sched_getaffinity(0))
+    for process in watched.runs[0].processes:
+        assert len(process.cpus) == (1 if available > 1 else 0)
+
+
+def test_an_adaptive_plan_ends_when_the_interval_is_narrow_enough(watched: JobReport) -> None:
+    (run,) = watched.runs
+    assert watched.status == "ended"
+    assert run.half_width is not None
+    assert len(run.processes) == 6 or run.half_width > 0.5 or len(run.processes) == 8
+
+
+def test_an_adaptive_plan_that_cannot_be_satisfied_ends_at_its_last_process(agent: AgentProcess) -> None:
+    plan = replace(QUICK, processes=1, target_half_width=1e-9, max_processes=3)
+    (run,) = agent.run(benchmark(configuration(agent.push_model("smoke.tflite")), plan=plan)).runs
+    assert len(run.processes) == 3
+    assert run.half_width is None  # three say nothing
+
+
+def test_a_board_that_is_hot_is_waited_for_and_then_measured_with_a_warning(
+    home: Home, lock_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_board(tmp_path / "root", sys__class__thermal__thermal_zone0__temp="71000")
+    monkeypatch.setenv("EDGEPRESS_SYSTEM_ROOT", str(root))
+    plan = replace(QUICK, processes=1, cool_to_c=60.0, cool_down_max_s=0.05)
+    with AgentProcess(home.root, lock_file) as hot:
+        (run,) = hot.run(benchmark(configuration(hot.push_model("smoke.tflite")), plan=plan)).runs
+    assert len(run.processes) == 1
+    assert "started-hot" in [warning.code for warning in run.warnings]
+    assert run.processes[0].readings[0].temperature_c == 71.0
+
+
+def test_memory_is_known_for_each_phase(watched: JobReport) -> None:
+    for process in watched.runs[0].processes:
+        memory = process.memory
+        assert memory.first_peak_bytes is not None
+        assert memory.steady_peak_bytes is not None
+        assert memory.peak_rss_bytes == max(memory.load_peak_bytes, memory.first_peak_bytes, memory.steady_peak_bytes)
+        assert memory.model_file_bytes is not None
+        assert memory.file_bytes is not None
+        assert 0 < memory.model_file_bytes <= memory.file_bytes

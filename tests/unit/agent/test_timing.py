@@ -102,3 +102,52 @@ def test_the_garbage_collector_runs_again_after_an_inference_that_failed() -> No
     with pytest.raises(RuntimeError):
         timed(Inference(fails))
     assert gc.isenabled()
+
+
+class Recorder(Blocks):
+    """Notes the blocks it is told of."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[int, int, int]] = []
+
+    def end(self, runs: int, started_ns: int, ended_ns: int) -> None:
+        self.ended.append((runs, started_ns, ended_ns))
+
+
+@settings(max_examples=30)
+@given(st.integers(20, 300), st.integers(1, 900), st.integers(1, 40), st.integers(0, 50))
+def test_blocks_hold_every_sample_once_and_in_order(duration: int, block: int, most: int, between: int) -> None:
+    inference = Inference(lambda _: duration)
+    plan = replace(PLAN, min_runs=20, block_ns=block, block_max_runs=most, untimed_between_ns=between)
+    blocks = Recorder()
+    samples = timed_runs(inference, plan, inference.clock, sample_storage(plan), blocks)
+    assert sum(runs for runs, _, _ in blocks.ended) == len(samples)
+    for runs, started, ended in blocks.ended:
+        assert 1 <= runs <= most
+        assert ended - started == runs * duration
+        assert (runs - 1) * duration < block
+    assert all(before[2] <= after[1] for before, after in zip(blocks.ended, blocks.ended[1:], strict=False))
+
+
+def test_load_between_blocks_is_not_timed() -> None:
+    inference = Inference(lambda _: 100)
+    plan = replace(PLAN, min_runs=6, block_ns=200, untimed_between_ns=500)
+    samples = timed_runs(inference, plan, inference.clock, sample_storage(plan), Recorder())
+    assert len(samples) == 6
+    assert inference.runs == 6 + 2 * 5
+
+
+def test_warm_up_goes_on_until_the_trace_is_steady() -> None:
+    falling = Inference(lambda run: max(100, 1000 - 20 * run))
+    plan = replace(PLAN, steady_warmup_max_ns=10**6, max_duration_ns=10**7)
+    found = warm_up(falling, plan, falling.clock)
+    assert found.steady is True
+    assert 60 <= len(found.durations_ns) <= 120
+
+
+def test_warm_up_that_never_becomes_steady_ends_and_says_so() -> None:
+    slower = Inference(lambda run: 100 * (run + 1))
+    plan = replace(PLAN, steady_warmup_max_ns=100_000, max_duration_ns=10**7)
+    assert warm_up(slower, plan, slower.clock).steady is False
+    few = Inference(lambda _: 60_000)
+    assert warm_up(few, plan, few.clock).steady is None
