@@ -15,6 +15,7 @@ from edgepress.compression.checkpoints import Checkpoint, Checkpoints, key_of, m
 from edgepress.compression.distillation.response import distill_response
 from edgepress.compression.factorization.svd import factorize_dense
 from edgepress.compression.graph.rebuild import copy_of
+from edgepress.compression.pruning.layers import prune_layers
 from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.weights import prune_weights
 from edgepress.compression.recipe import Recipe, StepSettings, identity_of, recipe_id
@@ -35,6 +36,7 @@ STEPS: dict[tuple[str, str], Step] = {
     ("prune", "weights"): prune_weights,
     ("prune", "filters"): prune_channels,
     ("prune", "neurons"): prune_channels,
+    ("prune", "layers"): prune_layers,
     ("factorize", "svd"): factorize_dense,
     ("distill", "response"): distill_response,
 }

@@ -198,7 +198,6 @@ _STEPS: dict[str, type[_Table]] = {
 
 # Words that are part of the language and have no implementation yet: key -> values.
 _NOT_BUILT: dict[tuple[str, str], tuple[str, ...]] = {
-    ("prune", "structure"): ("layers",),
     ("prune", "schedule"): ("gradual",),
     ("factorize", "method"): ("spatial-svd", "tucker2", "cp"),
     ("distill", "signal"): ("feature", "relation"),

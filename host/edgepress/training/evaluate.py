@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress.data import Split
+from edgepress.training.objective import Objective
 
 _BATCH_BYTES = 16 << 20
 _LARGEST_BATCH = 256
@@ -44,3 +46,15 @@ def predict(model: Any, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[np.floa
         for part, output in zip(parts, keras.tree.flatten(outputs), strict=True):
             part.append(np.asarray(output, np.float32))
     return tuple(np.concatenate(part) for part in parts)
+
+
+def loss_of(model: Any, split: Split, objective: Objective) -> float:
+    """Return the objective's loss of a model over a split, infinite where it is no number."""
+    judged = flat(model)
+    judged.compile(loss=list(objective.loss), loss_weights=list(objective.loss_weights) or None)
+    outputs = predict(model, split.inputs)
+    targets: Any = split.targets
+    if len(outputs) == 1:
+        (targets,), (outputs,) = targets, outputs  # type: ignore[assignment]
+    loss = float(judged.compute_loss(y=targets, y_pred=outputs, training=False))
+    return loss if math.isfinite(loss) else math.inf

@@ -192,6 +192,7 @@ def test_every_built_word_of_the_recipes_has_a_step():
         ("prune", "weights"),
         ("prune", "filters"),
         ("prune", "neurons"),
+        ("prune", "layers"),
         ("factorize", "svd"),
         ("distill", "response"),
     }

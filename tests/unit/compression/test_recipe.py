@@ -104,7 +104,6 @@ def test_a_mistake_is_named_with_its_file_place_value_and_what_is_allowed(text, 
 @pytest.mark.parametrize(
     "text",
     [
-        '[[step]]\nkind = "prune"\nstructure = "layers"\nsparsity = 0.5',
         '[[step]]\nkind = "prune"\nstructure = "weights"\nsparsity = 0.5\nschedule = "gradual"',
         '[[step]]\nkind = "factorize"\nmethod = "spatial-svd"',
         '[[step]]\nkind = "factorize"\nmethod = "tucker2"',

@@ -1,0 +1,124 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from edgepress.compression.graph.blocks import residual_blocks
+from edgepress.compression.graph.bypass import bypass
+from edgepress.compression.graph.reader import TensorRef, read
+from edgepress.compression.graph.rebuild import rebuild
+from edgepress.compression.pruning.layers import prune_layers, without_blocks
+from edgepress.compression.recipe import PruneStep
+from edgepress.training.evaluate import loss_of
+from support.compress_models import blobs, compiled, context_for, largest_difference, made, models, randomised
+
+layers = keras.layers
+
+
+def residual_net():
+    """Three blocks, of which the second changes the width, and one inside of the third's branch."""
+
+    def branch(x, width, name):
+        x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv")(x)
+        return layers.BatchNormalization(name=f"{name}_norm")(x)
+
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Conv2D(8, 3, name="stem")(inputs)
+    x = layers.Add(name="first")([x, branch(x, 8, "a")])
+    x = layers.ReLU(name="relu")(x)
+    x = layers.Add(name="wider")([layers.Conv2D(12, 1, name="shortcut")(x), branch(x, 12, "b")])
+    inner = branch(x, 12, "c")
+    inner = layers.Add(name="inner")([inner, branch(inner, 12, "d")])
+    x = layers.Add(name="third")([x, inner])
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, layers.Dense(3, activation="softmax", name="classes")(x))
+
+
+def step(sparsity=0.5, **settings):
+    return PruneStep(kind="prune", structure="layers", sparsity=sparsity, **{"epochs": 0, **settings})
+
+
+def test_blocks_are_those_that_keep_their_shapes_without_their_branch():
+    blocks = residual_blocks(read(made(residual_net)))
+
+    assert [block.join.name for block in blocks] == ["first", "inner", "third"]
+    assert [node.name for node in blocks[2].branch] == ["c_conv", "c_norm", "d_conv", "d_norm", "inner"]
+
+
+def test_a_branch_that_somebody_else_reads_is_no_block():
+    inputs = keras.Input((4, 4, 2))
+    branch = layers.Conv2D(2, 1)(inputs)
+    joined = layers.Add()([inputs, branch])
+
+    assert residual_blocks(read(keras.Model(inputs, [joined, layers.ReLU()(branch)]))) == ()
+
+
+def test_the_block_without_which_the_validation_loss_is_least_is_left_out():
+    model = compiled(randomised(made(residual_net)))
+    context = context_for(model, blobs())
+    graph = read(model)
+    losses = {
+        block.join.name: loss_of(without_blocks(graph, [block]), context.data.val, context.objective)
+        for block in residual_blocks(graph)
+    }
+    weakest = min(losses, key=losses.get)
+
+    outcome = prune_layers(model, step(1 / 3), context)
+
+    assert [change.layer for change in outcome.changed] == [weakest]
+    assert outcome.choices == {"blocks": [weakest]}
+    assert outcome.largest_difference < 1e-5
+    assert {skip.layer for skip in outcome.skipped} == {"first", "inner", "third"} - {weakest}
+
+
+def test_of_blocks_inside_of_each_other_one_is_left_out():
+    model = compiled(randomised(made(residual_net)))
+
+    outcome = prune_layers(model, step(0.99, epochs=1), context_for(model, blobs()))
+
+    assert len({change.layer for change in outcome.changed} & {"inner", "third"}) == 1
+    assert len(outcome.changed) == 2
+
+
+def test_a_model_without_blocks_is_left_whole_and_the_report_says_so():
+    model = compiled(made(lambda: keras.Sequential([keras.Input((8, 8, 2)), layers.Flatten(), layers.Dense(3)])))
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+
+    outcome = prune_layers(model, step(), context_for(model, blobs()))
+
+    assert outcome.changed == ()
+    assert any("no block was left out: 0 residual blocks" in note for note in outcome.notes)
+
+
+def test_a_shortcut_leaves_out_what_nothing_needs_any_more():
+    inputs = keras.Input((4,))
+    first = layers.Dense(4, name="first")(inputs)
+    graph = read(keras.Model(inputs, layers.Dense(2, name="last")(layers.Dense(4, name="second")(first))))
+
+    shorter = bypass(graph, {TensorRef(2, 0): TensorRef(0, 0)})
+
+    assert [node.name for node in shorter.nodes][1:] == ["last"]
+    assert rebuild(shorter).output_shape == (None, 2)
+
+
+@settings(max_examples=10, deadline=None)
+@given(models())
+def test_a_graph_without_shortcuts_stays_the_same(model):
+    assert largest_difference(rebuild(bypass(read(model), {})), model) == 0
+
+
+@pytest.mark.parametrize("name", ["first", "third"])
+def test_leaving_a_block_out_equals_silencing_its_branch(name):
+    model = randomised(made(residual_net))
+    graph = read(model)
+    (block,) = (block for block in residual_blocks(graph) if block.join.name == name)
+    shorter = rebuild(bypass(graph, {block.exit: block.entry}))
+    last = model.get_layer(graph.nodes[block.last.node].name)
+    if name == "third":
+        last = model.get_layer("c_norm")
+        for weight in (model.get_layer("d_norm").gamma, model.get_layer("d_norm").beta):
+            weight.assign(np.zeros(12))
+    for weight in (last.gamma, last.beta):
+        weight.assign(np.zeros(last.gamma.shape))
+
+    assert largest_difference(shorter, model) < 1e-6
