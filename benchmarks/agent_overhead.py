@@ -75,7 +75,8 @@ def agent_samples(device: Device, model: TFLiteModel, subject: Subject, threads:
     if name is not None:
         lengths = {"processes": 1, "max_processes": None, "target_half_width": None, "warmup_min_runs": subject.warmup}
         lengths |= {"warmup_min_ns": 0, "min_runs": subject.runs, "min_duration_ns": 0, "max_duration_ns": 60 * 10**9}
-        plan = replace(PLANS[name], **lengths)
+        between = min(PLANS[name].untimed_between_ns, 50_000_000)  # of `sustained`: the load alone, without the wait
+        plan = replace(PLANS[name], **lengths, untimed_between_ns=between)
     report = session.measure(device, [model], plan, threads=threads)
     session.acknowledge(device, report)
     samples = list(session.require_samples(report.runs[0], device.name).processes[0].samples_ns)
