@@ -142,6 +142,14 @@ def convnext_block():
             {"conv", "s"},
         ),
         (lambda: then(layers.Permute((2, 1, 3)), layers.Rescaling(2.0, 1.0), layers.Conv2D(2, 1)), {"conv"}),
+        (
+            lambda: then(
+                layers.Reshape((16, 8)),
+                layers.EinsumDense("abc,cd->abd", output_shape=(16, 6), bias_axes="d", name="einsum"),
+                layers.Dense(2),
+            ),
+            {"conv"},
+        ),
         (lambda: then(layers.BatchNormalization(scale=False), layers.ReLU(), layers.Conv2D(2, 1)), {"conv"}),
     ],
 )
@@ -215,6 +223,12 @@ class Custom(layers.Layer):
         (lambda: then(layers.Softmax(name="soft"), layers.Conv2D(2, 1)), "soft (Softmax) mixes channels"),
         (lambda: then(layers.Reshape((16, 8)), layers.Permute((2, 1), name="turn"), layers.Dense(2)), "turn (Permute)"),
         (lambda: then(Custom(name="mine"), layers.Conv2D(2, 1)), "mine (Custom), for which there is no rule"),
+        (
+            lambda: then(layers.EinsumDense("abcd,bde->abce", (4, 4, 2), name="rows"), layers.Conv2D(2, 1)),
+            "rows (EinsumDense)",
+        ),
+        (lambda: then(layers.Lambda(lambda x: x, name="any"), layers.Conv2D(2, 1)), "any (Lambda)"),
+        (lambda: then(layers.MaxPooling2D(data_format="channels_first", name="pool")), "pool (MaxPooling2D)"),
         (lambda: then(layers.BatchNormalization(axis=1), layers.Conv2D(2, 1)), "axis 1"),
         (lambda: then(layers.Reshape((12, 8, 3), name="cut"), layers.Conv2D(2, 1), shape=(8, 8, 2)), "cut (Reshape)"),
     ],

@@ -34,7 +34,9 @@ def channel_rule(*kinds: type) -> Callable[[Rule], Rule]:
 
 
 def rule_for(operation: Any) -> Rule | None:
-    """Return the rule of a layer or operation; None where there is none."""
+    """Return the rule of a layer or operation; None where there is none, or where channels are not the last axis."""
+    if getattr(operation, "data_format", "channels_last") == "channels_first":
+        return None
     return _RULES.get(type(operation))
 
 

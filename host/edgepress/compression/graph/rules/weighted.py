@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,6 +62,28 @@ def _dense(call: Call) -> Binding:
         makes=outputs,
         constant=_zero_then(activated(call, outputs), len(outputs)),
         reads=Reads(1 if layer.use_bias else None, everywhere=True),
+    )
+
+
+@channel_rule(_layers.EinsumDense)
+def _einsum_dense(call: Call) -> Binding | None:
+    """Equations that are a Dense layer on the last axis, such as ``abc,cd->abd``."""
+    layer, (inputs,) = call.layer, call.inputs
+    given, kernel, result = re.split(",|->", layer.equation.replace("...", "."))
+    if len(kernel) != 2 or given[-1:] + result[-1:] != kernel or given[:-1] != result[:-1]:
+        return None
+    if layer.bias_axes not in (None, kernel[1]):
+        return None
+    outputs = call.make(call.output_shapes[0][-1] or 0)  # never open: the kernel has a size
+    shape = layer.get_config()["output_shape"]
+    has_bias = layer.bias_axes is not None
+    return Binding(
+        (outputs,),
+        ((inputs, outputs), *(((outputs,),) if has_bias else ())),
+        lambda count: {"output_shape": count(outputs) if isinstance(shape, int) else (*shape[:-1], count(outputs))},
+        makes=outputs,
+        constant=_zero_then(activated(call, outputs), len(outputs)),
+        reads=Reads(1 if has_bias else None, everywhere=True),
     )
 
 
