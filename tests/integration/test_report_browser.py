@@ -178,7 +178,7 @@ def test_details_of_a_row_open_and_close_by_keyboard(page: Page) -> None:
 def test_the_history_says_where_it_stepped_and_why(page: Page) -> None:
     page.open()
     text = page.run("return document.getElementById('d-history').textContent")
-    assert "6 sessions. Steps:" in text
+    assert "6 measurements. Steps:" in text
     assert "project_commit" in text
 
 

@@ -70,7 +70,7 @@ def history_as_text(series: Series) -> str:
     bars = sparkline([row.latency_p50_ns for row in rows])
     lines = [
         printable(series.name),
-        f"  {bars}  {format_duration(last.latency_p50_ns)}   {len(rows)} sessions, {first.created_at:%Y-%m-%d} to "
+        f"  {bars}  {format_duration(last.latency_p50_ns)}   {len(rows)} measurements, {first.created_at:%Y-%m-%d} to "
         f"{last.created_at:%Y-%m-%d}, {format_duration(min(r.latency_p50_ns for r in rows))} to "
         f"{format_duration(max(r.latency_p50_ns for r in rows))}",
     ]

@@ -26,7 +26,7 @@ _MOST_READINGS = 400  # of a row, on the page
 COLUMNS_SHOWN = (
     ("name", "Model", False),
     ("size", "Size", True),
-    ("metric", "Metric on board", True),
+    ("metric", "Metric", True),
     ("p50", "p50", True),
     ("interval", "±", True),
     ("p95", "p95", True),
@@ -125,7 +125,7 @@ def _cells(row: Result, names: tuple[str, ...]) -> list[Cell]:
         "best": [printable(best), best or None],
         "check": [printable(row.output_check or "-"), row.output_check],
         "verdict": [printable(row.verdict), row.verdict],
-        "measured": [row.created_at.strftime("%Y-%m-%d %H:%M"), row.created_unix_ns // 1_000_000],
+        "measured": [row.created_at.strftime("%Y-%m-%d"), row.created_unix_ns // 1_000_000],
     }
     return [cells[key] for key, _, _ in COLUMNS_SHOWN]
 

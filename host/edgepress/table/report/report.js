@@ -19,7 +19,7 @@
 
   // plotly reads a little markup in its texts; a name has none.
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const short = (text, length = 28) => (text.length > length ? text.slice(0, length - 1) + "…" : text);
+  const short = (text, length = 36) => (text.length > length ? text.slice(0, length - 1) + "…" : text);
 
   function duration(ns) {
     for (const [unit, name] of [[1e9, "s"], [1e6, "ms"], [1e3, "µs"]]) {
@@ -251,7 +251,7 @@
     const known = rows.filter((row) => row.operators && row.operators.length);
     const totals = new Map();
     for (const row of known) for (const [kind, , size] of row.operators) totals.set(kind, (totals.get(kind) || 0) + size);
-    const kinds = [...totals].sort((a, b) => b[1] - a[1]).slice(0, 6).map(([kind]) => kind);
+    const kinds = [...totals].filter(([, size]) => size > 0).sort((a, b) => b[1] - a[1]).slice(0, 6).map(([kind]) => kind);
     const sizeOf = (row, kind) => row.operators.filter(([name]) => name === kind).reduce((sum, [, , size]) => sum + size, 0);
     const rest = (row) => row.operators.filter(([name]) => !kinds.includes(name)).reduce((sum, [, , size]) => sum + size, 0);
     const parts = [...kinds.map((kind) => [plain(kind), (row) => sizeOf(row, kind)]), ["others", rest]];
@@ -278,7 +278,7 @@
     draw("board", traces, {
       height: 320, showlegend: newest.length > 0, margin: { l: 8, r: 8, t: 40, b: 8 },
       xaxis: { title: { text: "s since the session began" } }, yaxis: { title: { text: "temperature (°C)" } },
-      yaxis2: { title: { text: "clock (GHz), dotted" }, overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, nticks: 5, tickformat: ".2~f" },
+      yaxis2: { title: { text: "clock (GHz), dotted" }, overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, nticks: 5, tickmode: "auto" },
     }, newest.length ? "Temperature and clock while the newest sessions ran." : "This board shows neither its temperature nor its clock.");
   }
 
@@ -301,7 +301,7 @@
     const steps = one.steps.map((step) => `${(100 * (step.ratio - 1)).toFixed(1)}% at ${step.time.slice(0, 16)} (${step.changed.join("; ") || "nothing that a row knows has changed"})`);
     draw("history", traces, {
       height: 320, xaxis: { type: "date" }, yaxis: { title: { text: `p50 (${name})` } },
-    }, `${one.p50.length} sessions. ` + (steps.length ? `Steps: ${steps.join(", ")}.` : "No step that exceeds the noise between sessions."));
+    }, `${one.p50.length} measurements. ` + (steps.length ? `Steps: ${steps.join(", ")}.` : "No step that exceeds the noise between sessions."));
   }
 
   function update() {
