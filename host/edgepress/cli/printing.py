@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from edgepress.artifacts import Artifact
     from edgepress.benchmarking.comparison import Comparison
+    from edgepress.benchmarking.operators import OperatorProfile
     from edgepress.boards import Outcome
     from edgepress.inference import Answer
     from edgepress.table.layout import Layout
@@ -77,6 +78,31 @@ def print_comparison(outcome: Outcome, comparison: Comparison, as_json: bool) ->
     shaky = sorted({row.verdict for row in outcome.rows if row.verdict != "stable"})
     if shaky:
         click.echo(f"Take care: a row is {' and '.join(shaky)}; the notes say why.")
+
+
+def print_operators(profile: OperatorProfile) -> None:
+    """Print the operators of a model with their times, and by how much they miss the whole."""
+    from edgepress.table.inert import printable
+
+    click.echo(f"{profile.model} on {profile.device}, {profile.way}")
+    click.echo(f"{'':>3} {'operator':24} {'time':>12} {'share':>6} {'MACs':>12}  {'delegate':9} output")
+    for one in profile.operators:
+        time = "-" if one.time_ns is None else f"{one.time_ns / 1e3:,.1f} us"
+        share = "-" if one.share is None else f"{one.share:.1%}"
+        name = printable(one.output if one.failure is None else f"{one.output}: {one.failure}")
+        delegate = "XNNPACK" if one.is_delegated else "none"
+        macs = f"{one.macs:,}" if one.macs else "-"
+        click.echo(f"{one.index:3} {printable(one.kind):24} {time:>12} {share:>6} {macs:>12}  {delegate:9} {name[:60]}")
+    kinds: dict[str, int] = {}
+    for one in profile.operators:
+        kinds[one.kind] = kinds.get(one.kind, 0) + (one.time_ns or 0)
+    for kind, time_ns in sorted(kinds.items(), key=lambda pair: -pair[1]):
+        click.echo(f"{printable(kind):28} {time_ns / 1e3:>12,.1f} us {time_ns / max(1, profile.sum_ns):>6.1%}")
+    click.echo(
+        f"operators together {profile.sum_ns / 1e3:,.1f} us, the whole model {profile.whole_ns / 1e3:,.1f} us: they "
+        f"miss it by {profile.miss:+.1%} (each alone, less {profile.call_ns / 1e3:.1f} us for the call; the whole runs as "
+        f"{profile.delegate_nodes or 'no'} delegated part{'s' * (profile.delegate_nodes != 1)})"
+    )
 
 
 def print_artifact(artifact: Artifact) -> None:
