@@ -22,7 +22,7 @@ from edgepress_agent.board_state import (
 from edgepress_agent.counters import parse_loadavg, parse_pressure_us, parse_stat, parse_vmstat
 from edgepress_agent.protocol.messages import Reading
 
-SHORTEST_PERIOD_S = 0.1
+SHORTEST_PERIOD_S = 0.05
 LONGEST_PERIOD_S = 1.0  # a throttled second is seen, also where a reading is dear
 SHARE = 0.004  # of the time, for the monitor's own CPU time
 _CPUFREQ = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq"
