@@ -136,6 +136,18 @@ def _random_model(draw: st.DrawFn) -> Any:
         model = keras.Model(inner_input, inner)
         return layers.Add()([model(x), model(x)])
 
+    def gated(x: Any) -> Any:
+        gate = layers.Dense(x.shape[-1], activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
+        return layers.Multiply()([x, layers.Reshape((1, 1, x.shape[-1]))(gate)])
+
+    def grouped(x: Any) -> Any:
+        x = layers.Conv2D(8, 1)(x)
+        return layers.Conv2D(6, 3, padding="same", groups=2)(x)
+
+    def residual(x: Any) -> Any:
+        branch = layers.PReLU(shared_axes=[1, 2])(layers.Conv2D(x.shape[-1], 1)(x))
+        return layers.Add()([x, layers.LayerNormalization()(branch)])
+
     def operation(x: Any) -> Any:
         return keras.ops.relu(x * 2.0 + 1.0)
 
@@ -147,7 +159,9 @@ def _random_model(draw: st.DrawFn) -> Any:
 
     steps = draw(
         st.lists(
-            st.sampled_from([conv, conv, norm, depthwise, shared_twice, nested, operation, merge]),
+            st.sampled_from(
+                [conv, conv, norm, depthwise, shared_twice, nested, gated, grouped, residual, operation, merge]
+            ),
             min_size=1,
             max_size=6,
         )

@@ -52,7 +52,7 @@ def filters_of(channels: Channels, name: str, weights: list[Any]) -> NDArray[np.
         moved = np.moveaxis(np.asarray(values, np.float64), axis, 0)
         gates = moved.shape[0] // len(makes)  # a recurrent unit has a kernel for each gate
         rows.append(moved.reshape(gates, len(makes), -1).swapaxes(0, 1).reshape(len(makes), -1))
-    return np.concatenate(rows, axis=1)
+    return np.concatenate(rows, axis=1) if rows else np.zeros((len(makes), 1))
 
 
 def criterion_named(

@@ -38,7 +38,7 @@ def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> Ste
     shares = _shares(groups, score, settings)
     removed, too_small = _choose(groups, score, shares, settings)
     surgery = remove_channels(channels, removed, context.seed)
-    changed, counts = _changes(channels, removed, setting)
+    changed, counts = _changes(channels, removed)
     pruned = reestimate_batchnorm(surgery.model, context.data.train, context.seed)
     tuned = fine_tune(
         pruned,
@@ -155,13 +155,15 @@ def _choose(
     return np.concatenate(removed), tuple(skipped)
 
 
-def _changes(channels: Channels, removed: NDArray[np.int64], setting: str) -> tuple[tuple[Change, ...], dict[str, int]]:
+def _changes(channels: Channels, removed: NDArray[np.int64]) -> tuple[tuple[Change, ...], dict[str, int]]:
     """What was done to each layer that lost channels of its own, and how many it has left."""
     alive = channels.alive(removed)
+    layers = channels.graph.layers()
     changed: list[Change] = []
     counts: dict[str, int] = {}
     for name, binding in channels.layers.items():
         if binding.makes is not None and not alive[binding.makes].all():
             counts[name] = int(alive[binding.makes].sum())
-            changed.append(Change(name, f"{len(binding.makes)} -> {counts[name]} {setting}"))
+            word = "filters" if hasattr(layers[name], "filters") else "units"
+            changed.append(Change(name, f"{len(binding.makes)} -> {counts[name]} {word}"))
     return tuple(changed), counts
