@@ -73,25 +73,41 @@ def logits(model: Any, inputs: list[NDArray[Any]]) -> list[NDArray[np.float32]]:
 def with_other_statistics(
     graph: Graph, weights: Mapping[str, list[NDArray[Any]]], seed: int
 ) -> dict[str, list[NDArray[Any]]]:
-    """Return weights in which those of BatchNormalization layers are moved at random by about their own size.
+    """Return weights in which nothing is as trivial as in a fresh layer, where it would hide mistakes.
 
-    No fresh layer's mean of 0 and variance of 1 is left, and a trained layer's scale is: deep models stay in range.
+    Weights of BatchNormalization layers are moved at random by about their own size: no mean of 0 and variance of 1 is
+    left, and a trained layer's scale is, so that deep models stay in range. Vectors that have one value throughout
+    (biases of 0, scales of 1 or 1e-6) get different ones.
     """
     generator = np.random.default_rng(seed)
-    layers = graph.layers()
-    moved = {name: list(values) for name, values in weights.items()}
-    for name, values in moved.items():
-        layer = layers[name]
-        if type(layer) is not keras.layers.BatchNormalization:
-            continue
-        scale = np.sqrt(values[-1] + layer.epsilon)
-        values[-1] = values[-1] * generator.uniform(0.7, 1.4, values[-1].shape)
-        values[-2] = values[-2] + 0.2 * scale * generator.normal(size=scale.shape)
-        for index in range(len(values) - 2):
-            values[index] = values[index] * generator.uniform(0.7, 1.4, scale.shape)
-        if layer.center:
-            values[-3] = values[-3] + 0.2 * generator.normal(size=scale.shape)
+    moved = {}
+    for name, layer in graph.layers().items():
+        if type(layer) is keras.layers.BatchNormalization:
+            moved[name] = _moved_statistics(layer, weights[name], generator)
+        else:
+            moved[name] = [
+                _moved(value, generator) if variable.trainable and _is_trivial(value) else value
+                for variable, value in zip(layer.weights, weights[name], strict=True)
+            ]
     return moved
+
+
+def _moved_statistics(layer: Any, weights: list[NDArray[Any]], generator: np.random.Generator) -> list[NDArray[Any]]:
+    *scale_and_shift, mean, variance = weights
+    deviation = np.sqrt(variance + layer.epsilon)
+    return [
+        *(_moved(value, generator) for value in scale_and_shift),
+        mean + 0.2 * deviation * generator.normal(size=mean.shape),
+        variance * generator.uniform(0.7, 1.4, variance.shape),
+    ]
+
+
+def _moved(value: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
+    return value * generator.uniform(0.7, 1.4, value.shape) + 0.2 * generator.normal(size=value.shape)
+
+
+def _is_trivial(value: NDArray[Any]) -> bool:
+    return value.ndim == 1 and value.size > 1 and bool((value == value[0]).all())
 
 
 class NormalisedOverTheRest(keras.layers.LayerNormalization):  # type: ignore[misc]
