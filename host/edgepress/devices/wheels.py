@@ -102,7 +102,11 @@ def python_of_minor(version: str) -> str | None:
     """Return a Python of this machine whose byte code a board with Python ``version`` ("3.11") takes, or None."""
     if version == f"{sys.version_info[0]}.{sys.version_info[1]}":
         return sys.executable
-    return shutil.which(f"python{version}")
+    found = shutil.which(f"python{version}")
+    if found is None:
+        return None
+    tried = subprocess.run([found, "--version"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return found if tried.returncode == 0 else None  # the stand-ins of version managers may lead nowhere
 
 
 def precompile(python: str, folder: Path, shown_as: str) -> None:
