@@ -168,9 +168,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> JobReport:
     plan = replace(
         QUICK,
         processes=6,
-        min_duration_ns=20_000_000,
+        min_runs=2000,
         steady_warmup_max_ns=50_000_000,
         block_ns=5_000_000,
+        block_max_runs=500,
         target_half_width=0.5,
         max_processes=8,
         pinned=True,
@@ -181,7 +182,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> JobReport:
 
 def test_blocks_hold_all_samples_and_count_what_happened_in_them(watched: JobReport) -> None:
     for process in watched.runs[0].processes:
-        assert len(process.blocks) >= 3
+        assert len(process.blocks) >= 4
         assert sum(block.runs for block in process.blocks) == len(process.samples_ns)
         assert process.sentinel_ns is not None
         for block in process.blocks:
