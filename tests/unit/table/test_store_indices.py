@@ -25,7 +25,7 @@ QUESTIONS: dict[str, Callable[[ResultStore], object]] = {
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_no_question_reads_the_whole_table(sqlite_store: ResultStore, question: str) -> None:
-    sqlite_store.record([result("int8", job_id=f"job-{number}") for number in range(30)])
+    sqlite_store.record([result("int8", job_id=f"job-{number}") for number in range(2)])
     asked: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
