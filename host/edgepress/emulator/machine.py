@@ -26,7 +26,7 @@ from edgepress.emulator.image import Image
 from edgepress.emulator.process import Hardware
 from edgepress.emulator.qmp import Monitor
 from edgepress.emulator.recipe import USER
-from edgepress.errors import EdgepressError, EmulatorError
+from edgepress.errors import EmulatorError, LinkLostError, TransportError
 from edgepress.progress import Progress, Silent
 from edgepress.transport.atomic_file import write_atomically
 from edgepress.transport.ssh_options import SshOptions
@@ -142,15 +142,8 @@ class Machine:
 
     def stop(self, timeout_s: float = SHUTDOWN_TIMEOUT_S) -> None:
         """Switch it off: ask the system to end and, where that takes too long, end the process. May be called twice."""
-        if self.pid is None:
+        if self.state is MachineState.ON and self._ends_by_itself(timeout_s):
             return
-        try:
-            with self.ssh("root") as root:
-                root.run(["kill", "-TERM", "1"], timeout_s=timeout_s)
-            if process.wait_for_end(self.folder, timeout_s):
-                return
-        except EdgepressError:
-            pass  # it does not answer, is paused or has ended meanwhile: what follows does not need its consent
         process.kill(self.folder)
 
     def kill(self) -> None:
@@ -209,6 +202,17 @@ class Machine:
         known = self.folder / "known_hosts"
         options = SshOptions("127.0.0.1", self.port, user, alias(self.name), (self.folder / "key",), True, (known,))
         return SshTransport.connect(options, self.name)
+
+    def _ends_by_itself(self, timeout_s: float) -> bool:
+        """Ask its start script to write everything and switch off; False when it does not, or cannot be asked."""
+        try:
+            with self.ssh("root") as root:
+                root.run(["kill", "-TERM", "1"], timeout_s=timeout_s)
+        except LinkLostError:
+            pass  # its network went before the answer came
+        except TransportError:
+            return False
+        return process.wait_for_end(self.folder, timeout_s)
 
     def _launch(self, *more: str) -> None:
         programs.require(programs.TO_RUN)
