@@ -162,12 +162,16 @@ class ResultStore:
         for name, value in (equal or {}).items():
             query = query.where(results.c[name] == value)
         for name, start in (starts or {}).items():
-            # A range, not LIKE: it finds its rows by an index on every database.
-            query = query.where(results.c[name] >= start, results.c[name] < start + "\U0010ffff")
+            query = query.where(self._starts(results.c[name], start))
         if limit is not None:
             query = query.limit(limit)
         with translated(self.place), self._engine.connect() as connection:
             return tuple(_as_result(row) for row in connection.execute(query).mappings())[::-1]
+
+    def _starts(self, column: sa.ColumnElement[str], start: str) -> sa.ColumnElement[bool]:
+        if self._engine.dialect.name == "sqlite":
+            return sa.and_(column >= start, column < start + "\U0010ffff")  # by the index; LIKE reads all rows there
+        return column.startswith(start, autoescape=True)  # a range would depend on the server's language
 
     def evidence(self, result_id: str) -> Evidence:
         """Return the raw samples and the provenance of a row.
