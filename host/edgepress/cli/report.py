@@ -21,7 +21,13 @@ from edgepress.cli import filters, options
 )
 @click.option("--title", default="edgepress: what was measured", show_default=True)
 @filters.rows
-@click.option("--limit", type=click.IntRange(1, 500), default=200, show_default=True, help="The newest rows.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 500),
+    default=200,
+    show_default=True,
+    help="The newest rows; a browser draws them all.",
+)
 @options.database
 @options.as_json
 def report(output: Path, title: str, limit: int, db: str | None, as_json: bool, **wanted: Any) -> None:

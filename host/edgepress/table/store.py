@@ -133,7 +133,7 @@ class ResultStore:
 
         Args:
             devices: names in the inventory, any of them; all when empty.
-            model: a part of the model's name.
+            model: a part of the model's name, in any case of letters.
             recipe: the recipe's name.
             runtime: its name, or ``NAME==VERSION``.
             since: only measurements that ended at this time or later; a time without zone is taken as local.
@@ -147,7 +147,7 @@ class ResultStore:
         if devices:
             query = query.where(results.c.device.in_(devices))
         if model is not None:
-            query = query.where(results.c.model.contains(model, autoescape=True))
+            query = query.where(results.c.model.icontains(model, autoescape=True))
         if recipe is not None:
             query = query.where(results.c.recipe == recipe)
         if runtime is not None:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from edgepress.table.result import Result
     from edgepress.table.store import ResultStore
 
-MOST_ROWS = 500  # of a page: their samples are read, and a browser draws them
-
 
 def render_report(store: ResultStore, rows: Sequence[Result], title: str = "edgepress") -> str:
     """Return the page for rows of a store.

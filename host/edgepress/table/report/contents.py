@@ -11,7 +11,7 @@ import numpy as np
 from edgepress.errors import ModelError
 from edgepress.table.columns import PARETO_SIGN
 from edgepress.table.conditions import group_alike
-from edgepress.table.history import histories
+from edgepress.table.history import Series, histories
 from edgepress.table.inert import brief, printable
 from edgepress.table.layout import arrange
 from edgepress.table.marks import PARETO, marks, metric_value
@@ -180,7 +180,7 @@ def _operators(store: ResultStore, row: Result) -> list[list[Any]]:
     return [[printable(operator.name), operator.count, operator.constant_bytes] for operator in operators]
 
 
-def _series(one: Any) -> dict[str, Any]:
+def _series(one: Series) -> dict[str, Any]:
     return {
         "name": printable(one.name),
         "times": [row.created_at.isoformat(timespec="seconds") for row in one.rows],
