@@ -44,7 +44,10 @@ def residual_blocks(graph: Graph) -> tuple[ResidualBlock, ...]:
     for node in graph.nodes:
         if type(node.operation) not in _ADDS or len(node.inputs) != 2:
             continue
-        for entry, last in (node.inputs, node.inputs[::-1]):
+        orders = [node.inputs, node.inputs[::-1]]
+        if type(node.operation) is CustomScaleLayer:  # first + scale * second
+            orders = orders[:1]
+        for entry, last in orders:
             branch = _branch(graph, node, entry, last)
             if branch and graph.shape_of(entry) == graph.shape_of(TensorRef(node.index, 0)):
                 found.append(ResidualBlock(node, entry, last, branch))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -52,7 +52,7 @@ def bypass(graph: Graph, shortcuts: Mapping[TensorRef, TensorRef]) -> Graph:
     )
 
 
-def _needed(graph: Graph, final: Any) -> set[int]:
+def _needed(graph: Graph, final: Callable[[TensorRef], TensorRef]) -> set[int]:
     """Numbers of the nodes that the outputs are made from, and of the inputs."""
     needed = {ref.node for ref in graph.inputs}
     waiting = [final(ref).node for ref in graph.outputs]

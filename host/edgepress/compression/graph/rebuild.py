@@ -58,7 +58,7 @@ def rebuild(
     tensors: dict[TensorRef, Any] = {}
     for node in graph.nodes:
         if node.name not in chains:
-            chains[node.name] = list(replacements.get(node.name) or [_copy(node, copy_weights)])
+            chains[node.name] = list(replacements.get(node.name) or [copied(node, copy_weights)])
         outputs = _call(node, chains[node.name], tensors)
         for position, output in enumerate(keras.tree.flatten(outputs)):
             tensors[TensorRef(node.index, position)] = output
@@ -80,7 +80,8 @@ def copy_of(model: Any) -> Any:
     return rebuild(read(model))
 
 
-def _copy(node: Node, copy_weights: bool) -> NewLayer:
+def copied(node: Node, copy_weights: bool = True) -> NewLayer:
+    """Return a layer or operation like that of a node: unbuilt, of its name, with its weights or without."""
     operation = node.operation
     config = operation.get_config()
     fresh = type(operation).from_config({**config, "name": node.name} if "name" in config else config)

@@ -14,7 +14,7 @@ import keras
 from edgepress.compression.graph.blocks import ResidualBlock, residual_blocks
 from edgepress.compression.graph.bypass import bypass
 from edgepress.compression.graph.reader import Graph, read
-from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured
+from edgepress.compression.graph.rebuild import NewLayer, copied, rebuild
 from edgepress.compression.pruning.proof import prove
 from edgepress.compression.recipe import PruneStep
 from edgepress.compression.steps import Change, Skip, StepContext, StepOutcome
@@ -78,9 +78,8 @@ def _with_silent_branches(graph: Graph, blocks: Sequence[ResidualBlock]) -> Any:
     replacements = {}
     for block in blocks:
         last = graph.nodes[block.last.node]
-        weights = last.operation.get_weights() if last.is_layer else None
         silent = keras.layers.Rescaling(0.0, name=f"{last.name}_silent")
-        replacements[last.name] = [NewLayer(reconfigured(last.operation, name=last.name), weights), NewLayer(silent)]
+        replacements[last.name] = [copied(last), NewLayer(silent)]
     return rebuild(graph, replacements)
 
 
