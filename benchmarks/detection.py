@@ -187,6 +187,15 @@ def nothing(board: Board, chance: random.Random) -> Iterator[list[Window]]:
     yield []
 
 
+# What must be among the causes for a fault to have been named.
+NAMES = {
+    "quota": "descheduled",
+    "SIGSTOP pulses": "descheduled",
+    "pinned competitor": "descheduled",
+    "clock": "clock",
+    "throttle bits": "throttled",
+    "heat": "throttled",
+}
 REAL = {"quota": quota, "SIGSTOP pulses": pulses, "pinned competitor": competitor}
 MADE_UP = {"clock": clock, "throttle bits": throttle, "heat": heat}
 Fault = Callable[[Board, random.Random], Any]
@@ -283,6 +292,7 @@ def trial(board: Board, model: TFLiteModel, kind: str, fault: Fault, seed: int) 
         "reasons": [reason.code for reason in verdict.reasons],
         "share": seen.share,
         "causes": list(seen.shares),
+        "named": NAMES.get(kind, "") in {*seen.shares, *(reason.code for reason in verdict.reasons)},
         "found": verdict.name != "stable" or bool(seen.marked),
         "monitor": [sum(p.monitor_cpu_ns for p in run.processes), sum(p.monitored_ns for p in run.processes)],
         "load": os.getloadavg()[0],
@@ -312,13 +322,17 @@ def boards(work: Path, model: TFLiteModel) -> Iterator[tuple[Board, Board]]:
 
 def summary(faults: list[Any], calm: list[Any]) -> list[str]:
     """The table of faults, and the false alarms."""
-    lines = ["| fault | trials | covered (median) | found | not called stable |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| fault | trials | covered (median) | found | cause named | not stable |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for kind in (*REAL, *MADE_UP):
         ours = [one for one in faults if one["kind"] == kind]
         covers = sorted(one["cover"] for one in ours)
         if ours:
             lines.append(
                 f"| {kind} | {len(ours)} | {covers[len(covers) // 2]:.0%} | {sum(one['found'] for one in ours)} | "
+                f"{sum(one['named'] for one in ours)} | "
                 f"{sum(one['verdict'] != 'stable' for one in ours)} |"
             )
     found = sum(one["found"] for one in faults)
