@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -20,8 +22,8 @@ def missing() -> str | None:
         import psycopg  # noqa: F401
     except ImportError:
         return "psycopg is not installed (pip install 'edgepress[postgres]')"
-    if os.getuid() == 0 and shutil.which("setpriv") is None:
-        return "PostgreSQL does not run as root, and setpriv is not here"
+    if shutil.which("setpriv") is None:
+        return "setpriv is not here (apt-get install util-linux)"
     return None
 
 
@@ -45,7 +47,7 @@ class PostgresServer:
 
 @contextmanager
 def running_server() -> Iterator[PostgresServer]:
-    """Start a server on a socket in a temporary folder; stop it when the block ends."""
+    """Start a server on a socket in a temporary folder. It ends with the block or this process."""
     programs = _programs()
     assert programs is not None
     folder = Path(tempfile.mkdtemp(prefix="edgepress-pg-"))
@@ -53,13 +55,26 @@ def running_server() -> Iterator[PostgresServer]:
         if os.getuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
         data = folder / "data"
-        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
-        _run(programs / "initdb", "-D", data, "-U", "edgepress", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        _run(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", " ".join(options), "start")
+        initdb = [programs / "initdb", "-D", data, "-U", "edgepress", "-A", "trust", "-E", "UTF8", "--locale=C"]
+        subprocess.run(_as_postgres([*initdb, "--no-sync"]), check=True, stdout=subprocess.DEVNULL, cwd="/")
+        settings = ["listen_addresses=", f"unix_socket_directories={folder}", "fsync=off"]
+        command = [programs / "postgres", "-D", data, *(word for setting in settings for word in ("-c", setting))]
+        server = subprocess.Popen(_as_postgres(command), stderr=subprocess.PIPE, text=True, cwd="/")
         try:
-            yield PostgresServer(folder)
+            assert server.stderr is not None
+            for line in server.stderr:
+                if "ready to accept connections" in line:
+                    break
+            drain = threading.Thread(target=server.stderr.read)  # whoever writes into a full pipe waits for ever
+            drain.start()
+            try:
+                yield PostgresServer(folder)
+            finally:
+                server.send_signal(signal.SIGQUIT)  # immediate shutdown
+                drain.join()
         finally:
-            _run(programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+            server.kill()
+            server.communicate()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -69,8 +84,9 @@ def _programs() -> Path | None:
     return found[-1].parent if found else None
 
 
-def _run(*command: object) -> None:
-    argv = [str(word) for word in command]
+def _as_postgres(command: Sequence[object]) -> list[str]:
+    """A command that ends with this process, and that PostgreSQL does not take for root's."""
+    words = ["setpriv", "--pdeathsig=SIGQUIT"]
     if os.getuid() == 0:
-        argv = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *argv]
-    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, cwd="/")
+        words += ["--reuid=postgres", "--regid=postgres", "--init-groups"]
+    return [*words, *map(str, command)]
