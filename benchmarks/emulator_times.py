@@ -26,6 +26,20 @@ BOARDS = 3
 SMOKE = Path(__file__).parents[1] / "tests/cases/models/conv_int8.tflite"
 
 
+class Report:
+    """Lines of the result, written as they come."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._file.write_text("")
+
+    def add(self, *lines: str) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        print(text, end="", flush=True)
+        with self._file.open("a") as file:
+            file.write(text)
+
+
 def answer_s(machine: Machine, inventory: Inventory, label: str | None) -> float:
     """Switch a machine on, or resume a snapshot, until its agent has answered."""
     began = time.monotonic()
@@ -45,7 +59,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        lines = [
+        report = Report(options.result)
+        report.add(
             "# How long an emulated board takes",
             "",
             f"`python {' '.join(sys.argv)}`; {platform.machine()}, {os.cpu_count()} CPUs, load "
@@ -54,31 +69,29 @@ def main() -> None:
             "",
             "| what | seconds |",
             "|---|---|",
-        ]
+        )
         cache = folder / "images" if options.from_nothing else None
         began = time.monotonic()
         build_image(ImageRecipe(), cache)
-        lines.append(
+        report.add(
             f"| image, {'from nothing, downloads included' if cache else 'from the cache'} | "
             f"{time.monotonic() - began:.1f} |"
         )
-        lines += times(folder, cache)
-    options.result.write_text("\n".join(lines) + "\n")
+        times(report, folder, cache)
 
 
-def times(folder: Path, cache: Path | None) -> list[str]:
+def times(report: Report, folder: Path, cache: Path | None) -> None:
     """Boot, resume, and measure on three boards in one call."""
-    lines = []
     inventory = Inventory.load(folder / "devices.toml")
     began = time.monotonic()
     machines = [
         create(f"board{number}", ImageRecipe(), home=folder / "machines", cache=cache, inventory=inventory)
         for number in range(BOARDS)
     ]
-    lines.append(f"| {BOARDS} machines of that image | {time.monotonic() - began:.1f} |")
+    report.add(f"| {BOARDS} machines of that image | {time.monotonic() - began:.1f} |")
     try:
         first = machines[0]
-        lines.append(f"| first start ever, to the agent's first answer | {answer_s(first, inventory, None):.1f} |")
+        report.add(f"| first start ever, to the agent's first answer | {answer_s(first, inventory, None):.1f} |")
         first.snapshot("ready")
         cold, warm = [], []
         for _ in range(ROUNDS):
@@ -87,23 +100,23 @@ def times(folder: Path, cache: Path | None) -> list[str]:
         for _ in range(ROUNDS):
             first.kill()
             warm.append(answer_s(first, inventory, "ready"))
-        lines.append(f"| later cold start, to the agent's first answer | {', '.join(f'{t:.1f}' for t in cold)} |")
-        lines.append(f"| from a snapshot, to the agent's first answer | {', '.join(f'{t:.1f}' for t in warm)} |")
+        report.add(f"| later cold start, to the agent's first answer | {', '.join(f'{t:.1f}' for t in cold)} |")
+        report.add(f"| from a snapshot, to the agent's first answer | {', '.join(f'{t:.1f}' for t in warm)} |")
         began = time.monotonic()
         for machine in machines[1:]:
             machine.start()
-        lines.append(f"| two more boards beside it, one after another | {time.monotonic() - began:.1f} |")
+        report.add(f"| two more boards beside it, one after another | {time.monotonic() - began:.1f} |")
         began = time.monotonic()
         names = ",".join(machine.name for machine in machines)
         environment = {**os.environ, "EDGEPRESS_DEVICES": str(inventory.path), "EDGEPRESS_DB": str(folder / "table.db")}
         argv = [sys.executable, "-m", "edgepress.cli.main", "bench", str(SMOKE), "--device", names, "--plan", "glance"]
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        lines.append(f"| {BOARDS} boards benchmarked in one call | {time.monotonic() - began:.1f} |")
+        report.add(f"| {BOARDS} boards benchmarked in one call | {time.monotonic() - began:.1f} |")
     finally:
         for machine in machines:
             destroy(machine, inventory)
-    return [*lines, "", f"What `edgepress bench --device {names}` printed:", "", "```", done.stdout.strip(), "```"]
+    report.add("", f"What `edgepress bench --device {names}` printed:", "", "```", done.stdout.strip(), "```")
 
 
 if __name__ == "__main__":
