@@ -15,6 +15,7 @@ import pytest
 
 from edgepress.benchmarking import session
 from edgepress.benchmarking.plans import PLANS
+from edgepress.benchmarking.session import Way
 from edgepress.devices.inventory import DeviceConfig
 from edgepress.devices.jobs import requester
 from edgepress.errors import (
@@ -33,6 +34,7 @@ from edgepress.transport.fake import Answer, FakeTransport, HangUp, Refusal, Scr
 from edgepress_agent.protocol.codec import dumps, to_wire
 from edgepress_agent.protocol.messages import (
     BlobState,
+    Configuration,
     EvaluateReport,
     Failure,
     FileChunk,
@@ -352,3 +354,54 @@ def python_answers_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+class Noted:
+    """Progress that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    @contextmanager
+    def task(self, description: str, total: float | None = None) -> Iterator[Task]:
+        with Silent().task(description, total) as task:
+            yield task
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+class TestWays:
+    def test_a_model_is_pushed_once_and_measured_in_every_way_even_twice_in_the_same(self, model: TFLiteModel) -> None:
+        ways = [Way(RUNTIME, 1), Way(RUNTIME, 4, "none"), Way(RUNTIME, 1)]
+        runs = [
+            dataclasses.replace(
+                steady_run(),
+                configuration=Configuration(model.sha256, RUNTIME.name, RUNTIME.version, way.threads, way.delegate),
+            )
+            for way in ways
+        ]
+        board = Board(job_report(*runs))
+        report = session.measure_setups(cast(Any, board), [(model, way) for way in ways], PLANS["quick"])
+        assert len(report.runs) == 3
+        assert board.asked.count("stat") == 1
+        asked = board.params("start")["configurations"]
+        assert [(one["threads"], one["delegate"]) for one in asked] == [(1, "default"), (4, "none"), (1, "default")]
+
+    @pytest.mark.parametrize("allowed", [False, True])
+    def test_the_governor_is_touched_only_where_the_user_allowed_it(self, model: TFLiteModel, allowed: bool) -> None:
+        board = Board(job_report(steady_run()))
+        board.config = DeviceConfig(name="pi4", target="pi@pi4", allow_sudo=allowed)
+        measure(board, model)
+        assert board.params("start")["set_governor"] is allowed
+
+    def test_an_adaptive_plan_says_before_how_long_it_may_take_and_after_how_far_it_got(
+        self, model: TFLiteModel
+    ) -> None:
+        board = Board(job_report(dataclasses.replace(steady_run(), half_width=0.0123)))
+        progress = Noted()
+        setups = [(model, Way(RUNTIME))]
+        session.measure_setups(cast(Any, board), setups, PLANS["adaptive"], progress=cast(Any, progress))
+        assert "6 to 60 processes" in progress.notes[0]
+        assert "min at most" in progress.notes[0]
+        assert progress.notes[1] == "digits.tflite: ±1.2% after 5 processes"
