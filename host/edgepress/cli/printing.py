@@ -100,7 +100,8 @@ def print_operators(profile: OperatorProfile) -> None:
         click.echo(f"{printable(kind):28} {time_ns / 1e3:>12,.1f} us {time_ns / max(1, profile.sum_ns):>6.1%}")
     click.echo(
         f"operators together {profile.sum_ns / 1e3:,.1f} us, the whole model {profile.whole_ns / 1e3:,.1f} us: they "
-        f"miss it by {profile.miss:+.1%} (each alone, less {profile.call_ns / 1e3:.1f} us for the call; the whole runs as "
+        f"miss it by {profile.miss:+.1%} (each alone, less {profile.call_ns / 1e3:.1f} us for the call; "
+        "the whole runs as "
         f"{profile.delegate_nodes or 'no'} delegated part{'s' * (profile.delegate_nodes != 1)})"
     )
 
