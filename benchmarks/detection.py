@@ -284,7 +284,7 @@ def trial(board: Board, model: TFLiteModel, kind: str, fault: Fault, seed: int) 
         covered = cover(run, windows)
         if kind == "none" or covered >= LEAST_COVER:
             break
-    verdict, seen = judge_run(run, report.states), find_interference(run)
+    verdict, seen = judge_run(run, report.states), find_interference(run, report.states)
     return {
         "kind": kind,
         "cover": covered,

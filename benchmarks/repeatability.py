@@ -179,7 +179,7 @@ def conclusions(sessions: list[Any], busy: list[Any]) -> list[str]:
         share = f" ({found / len(slow):.1%})" if slow else ""
         lines.append(
             f"- A/A, recorded sessions of a model paired round by round, {which}: {false_slower} false regressions in "
-            f"{len(aa)} pairs{goals[0]}, {false_any} false claims of either kind. With 5 % added to one side: found in "
+            f"{len(aa)} pairs{goals[0]}, {false_any} false claims of either kind. With 5 % added to one side: found in"
             f" {found} of {len(slow)}{share}{goals[1]}."
         )
     inside = [claim for one in sessions for _, claim in one["slowed"].values()]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from edgepress_agent.protocol.messages import ProcessRun, Reading, RunReport, SampleBlock
+    from edgepress_agent.protocol.messages import BoardState, DeviceFacts, ProcessRun, Reading, RunReport, SampleBlock
 
 MAX_EXCLUDED_SHARE = 0.10
 
@@ -95,8 +95,13 @@ class Interference:
         return {cause: count / self.blocks for cause, count in counted.most_common()}
 
 
-def find_interference(report: RunReport) -> Interference:
-    """Mark the blocks of a run."""
+def find_interference(report: RunReport, states: Sequence[BoardState] = (), max_hz: int | None = None) -> Interference:
+    """Mark the blocks of a run.
+
+    Args:
+        states: of the job: a clock that was higher before or between the processes counts as well.
+        max_hz: the clock that the board should have; None: the highest that was seen.
+    """
     runs = report.processes
     total_ns = sum(_duration(block) for run in runs for block in run.blocks)
     blocks = sum(len(run.blocks) for run in runs)
@@ -104,7 +109,9 @@ def find_interference(report: RunReport) -> Interference:
         return Interference(blocks, (), 0.0)
     slow_processes = set(_slow_processes(runs))
     sentinel_limit = _sentinel_limit(runs)
-    highest_hz = max((r.cpu_hz for run in runs for r in run.readings if r.cpu_hz is not None), default=0)
+    seen_hz = [state.cpu_hz for state in states]
+    seen_hz += [reading.cpu_hz for run in runs for reading in run.readings]
+    highest_hz = max((hz for hz in (max_hz, *seen_hz) if hz is not None), default=0)
     marked = []
     for index, run in enumerate(runs):
         medians = _block_medians(run)
@@ -122,6 +129,13 @@ def find_interference(report: RunReport) -> Interference:
                 marked.append(MarkedBlock(index, first, first + block.runs, _duration(block), tuple(causes)))
             first += block.runs
     return Interference(blocks, tuple(marked), sum(block.duration_ns for block in marked) / total_ns)
+
+
+def fixed_clock_hz(facts: DeviceFacts | None) -> int | None:
+    """Return the clock that a board has under load: its highest one, on ARM boards. None where that is not known: what
+    x86 calls its maximum is a boost that depends on the neighbours."""
+    is_arm = facts is not None and facts.machine.startswith(("aarch64", "arm"))
+    return facts.cpu_max_hz if facts is not None and is_arm else None
 
 
 def kept_samples(report: RunReport, interference: Interference) -> list[tuple[int, ...]]:

@@ -71,7 +71,9 @@ class Verdict:
         return self.reasons + self.cautions
 
 
-def judge_run(report: RunReport, states: Sequence[BoardState], bound: Bound | None = None) -> Verdict:
+def judge_run(
+    report: RunReport, states: Sequence[BoardState], bound: Bound | None = None, max_hz: int | None = None
+) -> Verdict:
     """Judge a run by its samples and by the readings of the board's state around it.
 
     The gravest name wins: implausible, throttled, unstable, stable. No sample is dropped on the way.
@@ -79,11 +81,12 @@ def judge_run(report: RunReport, states: Sequence[BoardState], bound: Bound | No
     Args:
         states: of the job, in the order they were taken; the first one from before the first worker process.
         bound: how fast the board's profile says that it can be at best.
+        max_hz: of :func:`edgepress.benchmarking.interference.fixed_clock_hz`; None: the highest clock that was seen.
 
     Raises:
         ValueError: there is no sample.
     """
-    interference = find_interference(report)
+    interference = find_interference(report, states, max_hz)
     summary = summarize(report, interference=interference)
     beyond, beyond_cautions = _beyond(summary, bound)
     implausible = (*_implausible(summary), *beyond)

@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from edgepress.benchmarking.interference import find_interference
+from edgepress.benchmarking.interference import find_interference, fixed_clock_hz
 from edgepress.benchmarking.roofline import Bound, roofline_share
 from edgepress.benchmarking.statistics import summarize
 from edgepress.benchmarking.verdict import judge_run
@@ -116,9 +116,10 @@ def derive(evidence: Evidence) -> Result:
     run, facts = evidence.run, evidence.facts
     subject = _subject(known.subject, evidence.compression)
     bound = Bound(known.bound_ns, bool(known.bound_is_measured), known.bound_reason or "") if known.bound_ns else None
-    interference = find_interference(run)
+    max_hz = fixed_clock_hz(facts)
+    interference = find_interference(run, evidence.states, max_hz)
     latency = summarize(run, interference=interference)
-    verdict = judge_run(run, evidence.states, bound)
+    verdict = judge_run(run, evidence.states, bound, max_hz)
     memory = [process.memory for process in run.processes]
     host, board = _stated(subject.host_metric), _stated(subject.board_metric)
     return Result(

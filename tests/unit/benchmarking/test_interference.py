@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepress.benchmarking.interference import find_interference, kept_samples
+from edgepress.benchmarking.interference import find_interference, fixed_clock_hz, kept_samples
 from edgepress.benchmarking.statistics import summarize
 from edgepress.benchmarking.verdict import judge_run
 from edgepress_agent.protocol.messages import ProcessRun, Reading, RunReport, SampleBlock
-from support.table_rows import board_state, process_run, run_report
+from support.table_rows import FACTS, board_state, process_run, run_report
 
 BLOCK_NS = 25_000_000
 RUNS = 25
@@ -161,3 +161,12 @@ def test_kept_samples_are_those_outside_marked_blocks() -> None:
     whole = report.processes[0].samples_ns
     assert kept[0] == whole[:RUNS] + whole[2 * RUNS :]
     assert kept[1] == report.processes[1].samples_ns
+
+
+def test_a_clock_that_is_low_all_the_time_is_known_by_the_states_around_it_or_by_the_boards_own_maximum() -> None:
+    low = replace(CALM, cpu_hz=1_500_000_000)
+    report = measured(readings=(low, replace(low, taken_ns=8 * BLOCK_NS)))
+    assert find_interference(report).marked == ()
+    assert find_interference(report, (board_state(), board_state(cpu_hz=1_500_000_000))).share == 1
+    assert find_interference(report, max_hz=fixed_clock_hz(FACTS)).share == 1
+    assert fixed_clock_hz(replace(FACTS, machine="x86_64")) is None
