@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from edgepress.devices.inventory import Inventory
 from edgepress.devices.reach import agent_command, connect
 from edgepress.errors import DiskFullError, LinkLostError, TransportError
 from edgepress.transport.agent_client import AgentClient
+from edgepress.transport.ssh import SshTransport
 from edgepress_agent.protocol.frames import CHUNK_BYTES
 from edgepress_agent.protocol.messages import BenchmarkPlan, Configuration, JobSpec, Runtime
 from support.reach_proxy import LinkProxy
@@ -124,6 +126,13 @@ def test_a_link_that_stalls_ends_by_its_deadline(proxy: LinkProxy, through_proxy
         with pytest.raises(LinkLostError, match="no answer in time"):
             client.facts()
         assert time.monotonic() - began < 8
+
+
+def test_a_device_whose_link_has_died_unnoticed_is_closed_without_a_word(through_proxy: Inventory) -> None:
+    """The socket is dead, paramiko's reader has not seen it yet, and the goodbye cannot be sent."""
+    with Device.open("board", through_proxy) as device:
+        assert isinstance(device.transport, SshTransport)
+        device.transport._connection.sock.shutdown(socket.SHUT_WR)
 
 
 def test_an_upload_into_a_link_that_stalls_ends_by_its_deadline(proxy: LinkProxy, through_proxy: Inventory) -> None:

@@ -169,7 +169,7 @@ class _SshChannel(Channel):
             self._channel.sendall(data)
 
     def feed(self, data: bytes, deadline: float) -> None:
-        with suppress(LinkLostError, OSError):  # a command may end without reading it all; the reader sees a lost link
+        with suppress(LinkLostError, OSError, EOFError):  # a command may end unread; the reader sees a lost link
             self.write(data, deadline)
             self._channel.shutdown_write()
 
@@ -184,7 +184,9 @@ class _SshChannel(Channel):
         return describe_end(returncode, stderr)
 
     def close(self) -> None:
-        self._channel.close()
+        # Closing says goodbye over the link. On a dead one nobody is left to hear it, and nothing is left to do.
+        with suppress(LinkLostError), self._transport.waiting(time.monotonic() + END_GRACE_S, "closing a channel"):
+            self._channel.close()
 
 
 def fetch_host_key(options: SshOptions, device: str, known_hosts: Sequence[Path] = ()) -> HostKey:
