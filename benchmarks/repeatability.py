@@ -3,11 +3,12 @@
     python benchmarks/repeatability.py --sessions 23
 
 Each session is one job on the device `local`: four models, and one of them once more in a runtime that is 5 % slower on
-purpose, all interleaved. Sessions are kept as lines of JSON in the work folder: an interrupted run goes on where it
-was. Then: between-session variation of the median of rows called stable; the same comparisons as `bench --compare`
-makes, of every two recorded sessions of a model (A/A, and with 5 % added to one side), and of the slowed runtime with
-the real one inside each session; and sessions with a busy neighbour pinned to the worker's CPU. Writes
-``results/repeatability.md``.
+purpose, all interleaved. Twins are jobs as `bench --compare` makes them, of a model against itself. Both are kept as
+lines of JSON in the work folder: an interrupted run goes on where it was. Then: between-session variation of the median
+of rows called stable; the claims of `bench --compare` about recorded twins (which of the two of a round is called A is
+drawn anew for each comparison), and with 5 % added to one side; about the slowed runtime and the real one; the claims
+of `edgepress compare` about every two sessions of a model; and sessions with a busy neighbour pinned to the worker's
+CPU. Writes ``results/repeatability.md``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
@@ -32,11 +34,12 @@ from platformdirs import user_cache_path
 from subjects import digits, mobilenet, mobilenet_int8, mobilenet_small
 
 from edgepress.benchmarking import session
-from edgepress.benchmarking.comparison import Claim, compare_runs, judge_ratio
+from edgepress.benchmarking.comparison import LEAST_ROUNDS, Claim, compare_runs, judge_ratio
+from edgepress.benchmarking.floor import DEFAULT_FLOOR
 from edgepress.benchmarking.interference import find_interference, kept_samples
 from edgepress.benchmarking.plans import PLANS
 from edgepress.benchmarking.session import Way
-from edgepress.benchmarking.statistics import paired_ratio, summarize
+from edgepress.benchmarking.statistics import independent_ratio, paired_ratio, summarize
 from edgepress.benchmarking.verdict import judge_run
 from edgepress.table.units import format_duration
 
@@ -78,6 +81,7 @@ def run_session(device: Device, models: dict[str, TFLiteModel], processes: int, 
                 "p50_ns": summarize(run).p50_ns,
                 "verdict": str(verdict.name),
                 "reasons": [reason.code for reason in verdict.reasons],
+                "causes": find_interference(run, report.states).shares if verdict.reasons else {},
                 "cpus": list(run.processes[0].cpus),
                 "monitor": [sum(p.monitor_cpu_ns for p in run.processes), sum(p.monitored_ns for p in run.processes)],
                 "rounds": {p.index: samples for p, samples in zip(run.processes, kept, strict=True) if samples},
@@ -122,21 +126,43 @@ def samples_of(row: Any) -> list[list[int]]:
     return [row["rounds"][key] for key in sorted(row["rounds"], key=int)]
 
 
-def compare_sessions(sessions: list[Any], factor: float, stable: bool) -> list[tuple[str, Claim]]:
-    """Compare the two rows of a model in every two sessions, both called stable or at least one of them not; the later
-    one takes ``factor`` times as long."""
-    pairs = [
-        (model, samples_of(a), samples_of(b))
-        for model in SUBJECTS
-        for a, b in combinations([row for one in sessions for row in one["rows"] if row["model"] == model], 2)
-        if (a["verdict"] == b["verdict"] == "stable") is stable
-    ]
-    chosen = random.Random(0).sample(pairs, min(COMPARISONS, len(pairs)))
+def twins(device: Device, models: dict[str, TFLiteModel], seed: int) -> Any:
+    """Every model against itself, each in a job of its own, as `bench --compare` measures two files."""
+    way = Way(device.runtime("ai-edge-litert"))
+    plan = replace(PLANS["quick"], processes=LEAST_ROUNDS, seed=seed)
+    rows = []
+    for name, model in models.items():
+        report = session.measure_setups(device, [(model, way), (model, way)], plan)
+        session.acknowledge(device, report)
+        kept = [kept_samples(run, find_interference(run)) for run in report.runs]
+        stable = all(judge_run(run, report.states).name == "stable" for run in report.runs)
+        pairs = [pair for pair in zip(*kept, strict=True) if all(pair)]
+        rows.append({"model": name, "stable": stable, "pairs": pairs})
+    return {"at": time.time(), "load": os.getloadavg()[0], "rows": rows}
+
+
+def claims_of_twins(recorded_twins: list[Any], factor: float, stable: bool) -> list[Claim]:
+    """What `bench --compare` would claim of each twin, were a row that is not stable no reason to be silent; B takes
+    ``factor`` times as long."""
+    rows = [row for one in recorded_twins for row in one["rows"] if row["stable"] is stable]
+    draw = random.Random(0)
     claims = []
-    for model, a, b in chosen:
-        rounds = min(len(a), len(b))
-        slower = [[round(sample * factor) for sample in samples] for samples in b[:rounds]]
-        claims.append((model, judge_ratio(paired_ratio(slower, a[:rounds]), None).claim))
+    for number in range(COMPARISONS if rows else 0):
+        drawn = [pair if draw.random() < 0.5 else pair[::-1] for pair in rows[number % len(rows)]["pairs"]]
+        slower = [[round(sample * factor) for sample in b] for _, b in drawn]
+        claims.append(judge_ratio(paired_ratio(slower, [a for a, _ in drawn]), None).claim)
+    return claims
+
+
+def claims_between_sessions(sessions: list[Any]) -> list[bool]:
+    """Whether `edgepress compare` would call the later of two stable rows of a model slower, on a device that was never
+    calibrated."""
+    claims = []
+    for model in SUBJECTS:
+        rows = [row for one in sessions for row in one["rows"] if row["model"] == model and row["verdict"] == "stable"]
+        for a, b in combinations(rows, 2):
+            ratio = independent_ratio(samples_of(b), samples_of(a))
+            claims.append(ratio.low > 1 and ratio.value > 1 + DEFAULT_FLOOR)
     return claims
 
 
@@ -163,25 +189,38 @@ def variation(values: list[int]) -> str:
     return f"{statistics.stdev(values) / statistics.mean(values):.2%}" if len(values) > 1 else "-"
 
 
-def conclusions(sessions: list[Any], busy: list[Any]) -> list[str]:
+def conclusions(sessions: list[Any], recorded_twins: list[Any], busy: list[Any]) -> list[str]:
     """The figures, line by line."""
     rows = [row for one in sessions for row in one["rows"] if " slowed" not in row["model"]]
     stable = sum(row["verdict"] == "stable" for row in rows)
     reasons = [reason for row in rows for reason in row["reasons"]]
-    lines = []
+    causes = Counter(next(iter(row["causes"]), "none") for row in rows if row["reasons"])
+    lines = [
+        f"- Rows called stable: {stable} of {len(rows)} ({stable / len(rows):.0%}; goal 70 % on an idle machine). "
+        "Reasons of the others: "
+        + (", ".join(f"{why} {reasons.count(why)}" for why in sorted(set(reasons))) or "none")
+        + "; what most of their marked blocks show: "
+        + (", ".join(f"{cause} {count}" for cause, count in causes.most_common()) or "nothing")
+        + "."
+    ]
+    measured = [row for one in recorded_twins for row in one["rows"]]
     for stable_ones in (True, False):
-        aa, slow = (compare_sessions(sessions, factor, stable_ones) for factor in (1.0, 1 + SLOWDOWN))
-        false_slower = sum(claim is Claim.SLOWER for _, claim in aa)
-        false_any = sum(claim is not Claim.NONE for _, claim in aa)
-        found = sum(claim is Claim.SLOWER for _, claim in slow)
-        which = "both rows stable" if stable_ones else "at least one row not stable, which its verdict says"
-        goals = (" (goal: at most 3 in 1,000)", " (goal: 95 %)") if stable_ones else ("", "")
-        share = f" ({found / len(slow):.1%})" if slow else ""
+        aa, slow = (claims_of_twins(recorded_twins, factor, stable_ones) for factor in (1.0, 1 + SLOWDOWN))
+        if not aa:
+            continue
+        which = "both rows stable" if stable_ones else "a row not stable, so nothing is claimed; it would have been"
+        goals = (" (goal: at most 3)", " (goal: 95 %)") if stable_ones else ("", "")
         lines.append(
-            f"- A/A, recorded sessions of a model paired round by round, {which}: {false_slower} false regressions in "
-            f"{len(aa)} pairs{goals[0]}, {false_any} false claims of either kind. With 5 % added to one side: found in"
-            f" {found} of {len(slow)}{share}{goals[1]}."
+            f"- A/A in one session, {sum(row['stable'] is stable_ones for row in measured)} recorded of "
+            f"{len(measured)}, {which}: {aa.count(Claim.SLOWER)} false regressions in {len(aa)} "
+            f"comparisons{goals[0]}, {aa.count(Claim.FASTER)} false gains. With 5 % added to B: found in "
+            f"{slow.count(Claim.SLOWER)} of {len(slow)}{goals[1]}."
         )
+    between = claims_between_sessions(sessions)
+    lines.append(
+        "- A/A between sessions, every two stable rows of a model as `edgepress compare` judges them with its floor of "
+        f"{DEFAULT_FLOOR:.0%}: {sum(between)} false regressions in {len(between)} pairs."
+    )
     inside = [claim for one in sessions for _, claim in one["slowed"].values()]
     ratios = [ratio for one in sessions for ratio, _ in one["slowed"].values()]
     calm = {model: statistics.median(r["p50_ns"] for r in rows if r["model"] == model) for model in SUBJECTS}
@@ -189,13 +228,6 @@ def conclusions(sessions: list[Any], busy: list[Any]) -> list[str]:
     called = sum(row["verdict"] != "stable" for row in busy_rows)
     lies = [r for r in busy_rows if r["verdict"] == "stable" and abs(r["p50_ns"] / calm[r["model"]] - 1) > 0.02]
     spent, watched = (sum(row["monitor"][i] for row in rows) for i in (0, 1))
-    lines.insert(
-        0,
-        f"- Rows called stable: {stable} of {len(rows)} ({stable / len(rows):.0%}; goal 70 % on an idle machine). "
-        "Reasons of the others: "
-        + (", ".join(f"{why} {reasons.count(why)}" for why in sorted(set(reasons))) or "none")
-        + ".",
-    )
     if inside:
         lines.append(
             f"- A runtime that really takes 5 % longer, inside a session: found in {inside.count('slower')} of "
@@ -213,6 +245,7 @@ def main() -> None:
     """Measure what is missing and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sessions", type=int, default=23)
+    parser.add_argument("--twins", type=int, default=12, help="jobs of each model against itself")
     parser.add_argument("--busy", type=int, default=3, help="sessions beside a busy neighbour")
     parser.add_argument("--processes", type=int, default=6, help="of each setup in a session")
     parser.add_argument("--work", type=Path, default=user_cache_path("edgepress") / "benchmarks")
@@ -226,17 +259,18 @@ def main() -> None:
     from edgepress.devices.device import Device
 
     models = {name: make(arguments.work) for name, make in SUBJECTS.items()}
-    quiet, busy = arguments.work / "repeatability.jsonl", arguments.work / "repeatability-busy.jsonl"
+    quiet, twin, busy = (arguments.work / f"repeatability{which}.jsonl" for which in ("", "-twins", "-busy"))
     count, processes = arguments.sessions, arguments.processes
     with Device.open("local") as device:
         if arguments.only_report:
-            sessions, neighbours = recorded(quiet), recorded(busy)
+            sessions, pairs, neighbours = recorded(quiet), recorded(twin), recorded(busy)
         else:
             sessions = take(quiet, count, lambda number: run_session(device, models, processes, number, True))
+            pairs = take(twin, arguments.twins, lambda number: twins(device, models, number))
             neighbours = take(busy, arguments.busy, lambda number: busy_session(device, models, processes, number))
         heading = machine_lines(device, "repeatability.py", "Repeatability, false alarms and found slowdowns")
-    loads = [one["load"] for one in sessions]
-    begun, ended = (time.gmtime(sessions[index]["at"]) for index in (0, -1))
+    loads = [one["load"] for one in (*sessions, *pairs)]
+    begun, ended = (time.gmtime(one["at"]) for one in (sessions[0], (pairs or sessions)[-1]))
     lines = [
         *heading,
         f"- {len(sessions)} sessions of plan quick with {processes} processes, from "
@@ -247,7 +281,7 @@ def main() -> None:
         "",
         f"Goal: variation of at most 2 % of rows that are called stable and take {LONG_NS // 10**6} ms or more.",
         "",
-        *conclusions(sessions, neighbours),
+        *conclusions(sessions, pairs, neighbours),
     ]
     print("\n".join(lines))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -214,7 +214,8 @@ def compare(
     same = [row for row in outcome.rows if (row.runtime, row.runtime_version, row.threads, row.delegate) == way]
     runs = [row.evidence.run for row in same if row.evidence is not None]
     calibration = load_calibration(device, first.physical_device)
-    return outcome, compare_runs(runs[0], runs[1], calibration.floor if calibration else None)
+    stable = all(row.verdict == "stable" for row in same)
+    return outcome, compare_runs(runs[0], runs[1], calibration.floor if calibration else None, stable=stable)
 
 
 def deploy(

@@ -27,6 +27,7 @@ class Claim(StrEnum):
     SLOWER = "slower"
     FASTER = "faster"
     NONE = "no difference shown"
+    WITHHELD = "no claim: a row is not stable"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Comparison:
         ratio: median of B over that of A, with its 95 % interval over rounds.
         threshold: by how much the ratio must differ from 1 to be claimed: 2 %, or twice the device's floor.
         floor: by how much two measurements of the same file differ there in one session; None: never calibrated.
-        claim: made only if the interval excludes 1 and the effect exceeds the threshold.
+        claim: made only if the interval excludes 1, the effect exceeds the threshold, and both rows are stable.
     """
 
     ratio: Ratio
@@ -46,8 +47,13 @@ class Comparison:
     claim: Claim
 
 
-def compare_runs(a: RunReport, b: RunReport, floor: float | None) -> Comparison:
+def compare_runs(a: RunReport, b: RunReport, floor: float | None, *, stable: bool = True) -> Comparison:
     """Compare two runs of one session, process by process.
+
+    Args:
+        floor: of the device: by how much the same file differs from itself there in one session. None: not calibrated.
+        stable: whether the verdict on both rows is `stable`. A disturbance need not hit both alike, so what the others
+            show is no ground for a claim.
 
     Raises:
         JobError: they have fewer than two rounds in common.
@@ -57,17 +63,19 @@ def compare_runs(a: RunReport, b: RunReport, floor: float | None) -> Comparison:
     if len(rounds) < 2:
         raise JobError(f"a comparison needs two rounds in which both ran; there are {len(rounds)}")
     ratio = paired_ratio([second[index] for index in rounds], [first[index] for index in rounds])
-    return judge_ratio(ratio, floor)
+    return judge_ratio(ratio, floor, stable=stable)
 
 
-def judge_ratio(ratio: Ratio, floor: float | None) -> Comparison:
-    """Say what a ratio with its interval proves on a device with this floor."""
+def judge_ratio(ratio: Ratio, floor: float | None, *, stable: bool = True) -> Comparison:
+    """Say what a ratio with its interval proves on a device with this floor; the arguments of :func:`compare_runs`."""
     threshold = max(MATERIAL, FLOORS * (floor or 0.0))
     claim = Claim.NONE
     if ratio.low > 1 and ratio.value - 1 > threshold:
         claim = Claim.SLOWER
     elif ratio.high < 1 and 1 - ratio.value > threshold:
         claim = Claim.FASTER
+    if claim is not Claim.NONE and not stable:
+        claim = Claim.WITHHELD
     return Comparison(ratio, threshold, floor, claim)
 
 

@@ -67,17 +67,17 @@ def print_comparison(outcome: Outcome, comparison: Comparison, as_json: bool) ->
         return
     print_rows(outcome.rows)
     ratio, floor = comparison.ratio, comparison.floor
-    word = {"slower": "B is slower than A", "faster": "B is faster than A"}.get(comparison.claim, "no difference shown")
+    word = {"slower": "B is slower than A", "faster": "B is faster than A"}.get(comparison.claim, str(comparison.claim))
     click.echo(
-        f"\nB / A = {ratio.value:.3f} (95 % interval {ratio.low:.3f} to {ratio.high:.3f}): {word}. A claim needs an "
-        f"interval without 1 and more than {comparison.threshold:.1%}"
+        f"\nB / A = {ratio.value:.3f} (95 % interval {ratio.low:.3f} to {ratio.high:.3f}): {word}. A claim needs two "
+        f"stable rows, an interval without 1 and more than {comparison.threshold:.1%}"
         + (f" (the device's own floor is {floor:.1%})." if floor is not None else ".")
     )
     if floor is None:
         click.echo("The device was never calibrated: `edgepress device calibrate NAME FILE` measures its floor.")
     shaky = sorted({row.verdict for row in outcome.rows if row.verdict != "stable"})
     if shaky:
-        click.echo(f"Take care: a row is {' and '.join(shaky)}; the notes say why.")
+        click.echo(f"A row is {' and '.join(shaky)}; the notes say why, and what helps.")
 
 
 def print_operators(profile: OperatorProfile) -> None:
