@@ -32,6 +32,7 @@ MIN_SAMPLES = {5: 130, 90: 64, 95: 130, 99: 662}
 
 MODE_GAP = 0.05
 OUTLIER_SCORE = 14.826
+LEAST_OUTLIER = 0.05  # of the median
 RETENTION_EDGE_NS = 30_000_000_000
 RETENTION_LEAST_NS = 120_000_000_000
 
@@ -234,10 +235,12 @@ def _drift(processes: Sequence[Sequence[int]]) -> float | None:
 
 def _outliers(samples: NDArray[np.int64]) -> int:
     """How many samples of a process have a modified z-score above 14.826 (hyperfine's limit; Iglewicz and Hoaglin 1993:
-    distance from the median over 1.4826 times the median of all such distances)."""
-    distances = np.abs(samples - np.median(samples))
-    typical = np.median(distances)
-    return int(np.count_nonzero(distances > OUTLIER_SCORE * 1.4826 * typical)) if typical > 0 else 0
+    distance from the median over 1.4826 times the median of all such distances), and lie far enough off to matter:
+    most samples of a short model are so alike that a microsecond would count else."""
+    middle = np.median(samples)
+    distances = np.abs(samples - middle)
+    limit = max(OUTLIER_SCORE * 1.4826 * np.median(distances), LEAST_OUTLIER * middle)
+    return int(np.count_nonzero(distances > limit))
 
 
 def _retention(runs: Sequence[ProcessRun]) -> float | None:

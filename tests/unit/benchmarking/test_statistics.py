@@ -134,3 +134,11 @@ def test_a_common_slowdown_of_a_round_does_not_widen_a_paired_ratio() -> None:
 def test_a_paired_ratio_needs_pairs() -> None:
     with pytest.raises(ValueError, match="got 3 and 2"):
         paired_ratio([[1]] * 3, [[1]] * 2)
+
+
+def test_an_outlier_lies_far_from_the_others_and_far_enough_to_matter() -> None:
+    alike = [100_000, 100_001, 100_002] * 20
+    assert summarize(run_report([[*alike, 101_000]])).outliers == 0  # far for these, and one hundredth
+    assert summarize(run_report([[*alike, 106_000]])).outliers == 1
+    wide = list(range(100_000, 120_000, 400))
+    assert summarize(run_report([[*wide, 130_000]])).outliers == 0  # a fifth off, and so are many
