@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from edgepress.benchmarking.floor import noise_floor
-from edgepress.benchmarking.interference import find_interference, kept_samples
+from edgepress.benchmarking.interference import find_interference, fixed_clock_hz, kept_samples
 from edgepress.benchmarking.statistics import Ratio, independent_ratio, paired_ratio
 from edgepress.errors import TableError
 from edgepress.table.conditions import unlike
@@ -207,9 +207,9 @@ def _needed(before: Result, after: Result, same_session: bool) -> float:
 
 def _samples(evidence: EvidenceOf, row: Result) -> list[Sequence[int]]:
     """What makes the headline, by process, in the order of the rounds."""
-    run = evidence(row.id).run
-    kept = kept_samples(run, find_interference(run))
-    by_round = sorted(zip(run.processes, kept, strict=True), key=lambda pair: pair[0].index)
+    seen = evidence(row.id)
+    kept = kept_samples(seen.run, find_interference(seen.run, seen.states, fixed_clock_hz(seen.facts)))
+    by_round = sorted(zip(seen.run.processes, kept, strict=True), key=lambda pair: pair[0].index)
     return [samples for _, samples in by_round if samples]
 
 
