@@ -14,7 +14,7 @@ import pytest
 from edgepress.table.render import render
 from edgepress.table.report import render_report
 from edgepress.table.store import ResultStore
-from support.report_rows import HOSTILE, RECIPES, report_rows
+from support.report_rows import HOSTILE, RECIPES, operator_times, quantization_error, report_rows
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed (pip install 'edgepress[dev]')")
 
@@ -81,6 +81,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     folder = tmp_path_factory.mktemp("report")
     with ResultStore.open(str(folder / "table.db")) as store:
         store.record(report_rows())
+        store.record_figures(operator_times())
+        store.record_figures(quantization_error())
         (folder / "report.html").write_text(render_report(store, store.rows(), HOSTILE), encoding="utf-8")
     options = Options()
     options.binary_location = chromium
@@ -180,6 +182,21 @@ def test_the_history_says_where_it_stepped_and_why(page: Page) -> None:
     text = page.run("return document.getElementById('d-history').textContent")
     assert "6 measurements. Steps:" in text
     assert "project_commit" in text
+
+
+def test_what_is_known_of_operators_is_drawn_in_a_chart_of_its_own_with_its_origin(page: Page) -> None:
+    page.open()
+    page.choose_group("pi4")
+    titles = "return [...document.querySelectorAll('figure:not([hidden]) h2')].map(h => h.textContent)"
+    assert {"Time by operator", "Quantization error by layer"} <= set(page.run(titles))
+    assert page.run("return document.querySelectorAll('#parts-0 .bars .point').length") == 6
+    said = page.run("return document.getElementById('d-parts-0').textContent")
+    assert said.startswith("6 parts take 4.20 ms one by one, the whole model takes 4.10 ms (+2.4%); 1 cannot be run")
+    assert said.endswith("Taken by edgepress profile 0.1.0 on pi4, ai-edge-litert 2.1.6, 2026-09-21.")
+    page.choose_group("qemu")  # where nobody took times; the error is the file's, whatever runs it
+    assert "Time by operator" not in page.run(titles)
+    assert "Quantization error by layer" in page.run(titles)
+    assert page.messages() == []
 
 
 def test_hostile_names_are_shown_as_they_are_and_do_nothing(page: Page) -> None:

@@ -85,6 +85,15 @@ def test_infer_knows_the_labels_of_a_compressed_model(shell: Shell, told: object
     assert answer["latency_ns"] > 0
 
 
+def test_profile_leaves_the_times_of_operators_beside_the_rows_of_the_file(shell: Shell) -> None:
+    file = str(ROOT / "tests/cases/models/smoke.tflite")
+    operators = shell.json("profile", file, "--device", "local")["operators"]
+    shell.run("bench", file, "--device", "local", "--plan", "glance")
+    (known,) = shell.json("table", "figures", "--model", "smoke")["figures"]
+    assert [part["value"] for part in known["parts"]] == [operator["time_ns"] for operator in operators] != []
+    assert "time by operator: known of 1 file, the newest by edgepress profile" in shell.run("table").stdout
+
+
 def test_a_second_run_reuses_what_the_first_made(shell: Shell, told: object) -> None:
     started = time.monotonic()
     done = shell.run("run", "model.keras", "--data", "data.npz", "--recipe", "prune50-int8", "--device", "local")

@@ -6,9 +6,10 @@ import dataclasses
 import hashlib
 import random
 
+from edgepress.table.figures import OPERATOR_TIME, Figures, Part
 from edgepress.table.recording import MetricValue
 from edgepress.table.result import Result
-from support.table_rows import FACTS, STARTED_UNIX_NS, board_state, result, run_report, steady_run
+from support.table_rows import FACTS, RUNTIME, STARTED_UNIX_NS, board_state, result, run_report, steady_run
 
 RECIPES = {
     "float32": (400_000, 9_800_000, 0.981),
@@ -51,3 +52,45 @@ def report_rows(sessions: int = 6) -> list[Result]:
     hostile = {"model": HOSTILE, "device": HOSTILE, "metric": HOSTILE, "output_check": HOSTILE, "facts": facts}
     rows += [result(HOSTILE, job_id=f"h{n}", ended_unix_ns=STARTED_UNIX_NS + n, **hostile) for n in range(2)]
     return rows
+
+
+def operator_times() -> Figures:
+    """What `edgepress profile` finds in the models of pi4."""
+    kinds = ("CONV_2D", "ADD", "CONV_2D", "MAX_POOL_2D", "FULLY_CONNECTED", "SOFTMAX")
+    parts = [Part(kind, f"layer_{number}", 200_000.0 * (number + 1)) for number, kind in enumerate(kinds)]
+    return Figures(
+        what=OPERATOR_TIME,
+        unit="ns",
+        source="edgepress profile 0.1.0",
+        model="digits.tflite",
+        model_sha256="cd" * 32,
+        device="pi4",
+        physical_device=FACTS.physical_id,
+        runtime=RUNTIME.name,
+        runtime_version=RUNTIME.version,
+        delegate="default",
+        threads=1,
+        created_unix_ns=STARTED_UNIX_NS,
+        whole=4_100_000.0,
+        parts=(*parts, Part("CUSTOM", HOSTILE, None, "it cannot be run alone")),
+    )
+
+
+def quantization_error() -> Figures:
+    """Figures that no board had a part in."""
+    return Figures(
+        what="quantization error by layer",
+        unit="",
+        source="a later version",
+        model="digits.tflite",
+        model_sha256="cd" * 32,
+        device=None,
+        physical_device=None,
+        runtime=None,
+        runtime_version=None,
+        delegate=None,
+        threads=None,
+        created_unix_ns=STARTED_UNIX_NS,
+        whole=None,
+        parts=(Part("Conv2D", "conv", 0.02), Part("Dense", HOSTILE, 0.11)),
+    )

@@ -68,6 +68,8 @@ class OperatorProfile:
     """A model's operators in the order in which they run.
 
     Attributes:
+        way: runtime, delegate and threads, for people.
+        ended_unix_ns: when it was measured, by the clock of the board.
         whole_ns: median of the whole model, less the call.
         call_ns: median of a model that does nothing.
         sum_ns: of the operators.
@@ -75,8 +77,14 @@ class OperatorProfile:
     """
 
     model: str
+    model_sha256: str
     device: str
     way: str
+    runtime: str
+    runtime_version: str
+    delegate: str
+    threads: int
+    ended_unix_ns: int
     whole_ns: int
     call_ns: int
     sum_ns: int
@@ -126,8 +134,14 @@ def profile_operators(
     )
     return OperatorProfile(
         model=model.path.name,
+        model_sha256=model.sha256,
         device=device.name,
         way=str(way),
+        runtime=way.runtime.name,
+        runtime_version=way.runtime.version,
+        delegate=way.delegate,
+        threads=way.threads,
+        ended_unix_ns=report.ended_unix_ns,
         whole_ns=whole_ns,
         call_ns=call_ns,
         sum_ns=total,

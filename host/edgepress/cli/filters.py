@@ -47,7 +47,15 @@ def rows(command: Command) -> Command:
         (
             options.devices(required=False),
             click.option("--model", metavar="TEXT", help="Only models whose name contains this."),
-            click.option("--recipe", metavar="NAME", help="Only rows of this recipe."),
+            click.option(
+                "--recipe",
+                "-r",
+                "recipes",
+                metavar="NAME",
+                multiple=True,
+                callback=options.split,
+                help="Only rows of this recipe; may be repeated or comma-separated.",
+            ),
             click.option("--runtime", metavar="NAME[==VERSION]", help="Only rows of this runtime."),
             click.option(
                 "--since", metavar="DATE|AGE", callback=moment, help="Only rows from then on: 2026-11-24, 12h, 7d, 4w."

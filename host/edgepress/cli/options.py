@@ -11,7 +11,7 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def _split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     del context, parameter
     return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
 
@@ -25,7 +25,7 @@ def devices(required: bool = True) -> Callable[[Command], Command]:
         metavar="NAME",
         multiple=True,
         required=required,
-        callback=_split,
+        callback=split,
         help="A device of the inventory, or @group; may be repeated or comma-separated. 'local' is this machine.",
     )
 
@@ -46,7 +46,7 @@ def recipes() -> Callable[[Command], Command]:
         metavar="NAME",
         multiple=True,
         required=True,
-        callback=_split,
+        callback=split,
         help="A shipped recipe's name or a TOML file; may be repeated or comma-separated. See 'edgepress recipe list'.",
     )
 
@@ -66,7 +66,7 @@ imports = click.option(
     "imports",
     metavar="MODULE",
     multiple=True,
-    callback=_split,
+    callback=split,
     help="Module with custom layers, losses or metrics of the model; may be repeated or comma-separated.",
 )
 metric = click.option("--metric", metavar="NAME", help="Judge by this metric instead of the compiled one.")
@@ -97,7 +97,7 @@ samples = click.option(
 
 
 def _threads(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
-    words = _split(context, parameter, values)
+    words = split(context, parameter, values)
     if not all(word.isdigit() and 1 <= int(word) <= 64 for word in words):
         raise click.BadParameter(f"{', '.join(words)}: expected numbers from 1 to 64")
     return tuple(dict.fromkeys(map(int, words)))
@@ -115,7 +115,7 @@ runtimes = click.option(
     "--runtime",
     metavar="NAME[==VERSION]",
     multiple=True,
-    callback=_split,
+    callback=split,
     help="tflite-runtime or ai-edge-litert; default: the device's choice. Several are measured side by side.",
 )
 delegates = click.option(
@@ -128,6 +128,43 @@ delegates = click.option(
 runtime = click.option(
     "--runtime", metavar="NAME[==VERSION]", help="tflite-runtime or ai-edge-litert; default: the device's choice."
 )
+restart_unit = click.option(
+    "--restart-unit",
+    metavar="UNIT",
+    help="Restarted on the device after the switch by 'systemctl --user', and has to be active then.",
+)
+parallel = click.option(
+    "--parallel",
+    metavar="N",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Devices that are busy at a time.",
+)
+_canaries = click.option(
+    "--canary",
+    "canaries",
+    metavar="N",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Devices that have to succeed before any other is begun.",
+)
+_max_failures = click.option(
+    "--max-failures",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Begin no further device once more have failed; those that cannot be reached do not count.",
+)
+
+
+def staging(command: Command) -> Command:
+    """``--parallel``, ``--canary`` and ``--max-failures``: the fields of a Staging."""
+    return parallel(_canaries(_max_failures(command)))
+
+
 database = click.option(
     "--db",
     metavar="URL",

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from edgepress.cli import filters, options
+from edgepress.cli.table_figures import figures
 from edgepress.cli.table_files import export_, gc, import_
 from edgepress.cli.table_history import history
 from edgepress.cli.table_verify import verify
@@ -62,13 +63,18 @@ def table(
         _refuse_options(context)
         return
     from edgepress.cli import printing
+    from edgepress.table.figures import figures_of_rows, mentioned
     from edgepress.table.layout import Layout
     from edgepress.table.store import ResultStore
 
     layout = Layout(sort, columns, filters.conditions(mix), not each_seed)
     with ResultStore.open(db) as store:
         rows = store.rows(**filters.query(**wanted), limit=limit)
+        is_text = format_ == "text" and not as_json
+        known = figures_of_rows(store, rows) if is_text else []
     printing.print_rows(rows, "json" if as_json else format_, layout)
+    for line in mentioned(known):
+        click.echo(f"\n{line}")
 
 
 def _refuse_options(context: click.Context) -> None:
@@ -85,5 +91,5 @@ def _refuse_options(context: click.Context) -> None:
         )
 
 
-for command in (history, export_, import_, gc, verify):
+for command in (history, figures, export_, import_, gc, verify):
     table.add_command(command)

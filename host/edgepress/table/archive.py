@@ -1,9 +1,10 @@
 """Rows with all of their evidence as a file: JSON Lines, or a bundle with the models and recipes.
 
-The first line says what follows, each further line is a row::
+The first line says what follows; then come rows, and what is known of the parts of their models::
 
-    {"edgepress_archive": 1, "edgepress_version": "0.1.0", "rows": 2}
+    {"edgepress_archive": 2, "edgepress_version": "0.1.0", "rows": 2, "figures": 1}
     {"row": {"id": ..., "latency_p50_ns": ...}, "evidence": {"run": {...}, ...}}
+    {"figures": {"what": "time by operator", "parts": [...], ...}}
 
 A name that ends with ``.gz`` is compressed. A bundle is a zip file of ``rows.jsonl``, ``models/<sha256>.tflite`` and
 ``recipes/<name>-<id>.toml``.
@@ -25,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from edgepress.errors import TableError
 from edgepress.table.evidence import FOREIGN_SCHEMA, evidence_of
+from edgepress.table.figures import figures_from_json
 from edgepress.table.result import COLUMNS, ForeignSource, Result
 from edgepress_agent.protocol.codec import WireError, loads
 from edgepress_agent.protocol.messages import MeasurementWarning
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 
 # ARCHIVE history. A change to the form needs a line:
 #   1  first version
-ARCHIVE = 1
+#   2  "figures" behind the rows
+ARCHIVE = 2
+_READABLE = (1, ARCHIVE)
 _ROWS_FILE = "rows.jsonl"
 _MODEL_FILE = re.compile(r"models/([0-9a-f]{64})\.tflite")
 _MOST_MODEL_BYTES = 1 << 31  # flatbuffers end there
@@ -122,9 +126,13 @@ def opened_archive(source: Path) -> Iterator[ResultStore]:
 
 
 def _documents(store: ResultStore, rows: Sequence[Result]) -> Iterator[dict[str, Any]]:
-    yield {"edgepress_archive": ARCHIVE, "edgepress_version": version("edgepress"), "rows": len(rows)}
+    figures = store.figures(row.model_sha256 for row in rows)
+    counts = {"rows": len(rows), "figures": len(figures)}
+    yield {"edgepress_archive": ARCHIVE, "edgepress_version": version("edgepress"), **counts}
     for row in rows:
         yield {"row": row.as_row(), "evidence": store.document(row.id)}
+    for one in figures:
+        yield {"figures": one.as_json()}
 
 
 def _write_rows(store: ResultStore, rows: Sequence[Result], file: IO[str]) -> None:
@@ -152,19 +160,21 @@ def _import_bundle(store: ResultStore, source: Path) -> Imported:
 
 
 def _import_lines(store: ResultStore, lines: Iterator[str] | IO[str], source: Path) -> Imported:
-    promised: int | None = None
+    promised: tuple[int, int] | None = None
     batch: list[Result] = []
-    new = count = 0
+    new = count = figures = 0
     for number, line in enumerate(lines, 1):
         try:
             document = loads(line)
             if promised is None:
                 promised = _promise(document, source)
                 continue
+            if "figures" in document:
+                store.record_figures(figures_from_json(document["figures"]))
+                figures += 1
+                continue
             batch.append(_row(document))
         except (WireError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, TableError):
-                raise
             raise TableError(f"line {number} of {source} is no row of an archive: {error}") from error
         count += 1
         if len(batch) == _BATCH:
@@ -173,20 +183,23 @@ def _import_lines(store: ResultStore, lines: Iterator[str] | IO[str], source: Pa
     if promised is None:
         raise TableError(f"{source} is empty")
     new += store.record(batch)
-    if count != promised:
-        raise TableError(f"{source} ends after {count} of {promised} rows: it was cut off; those {count} were added")
+    if (count, figures) != promised:
+        what, found, wanted = (
+            ("rows", count, promised[0]) if count != promised[0] else ("figures", figures, promised[1])
+        )
+        raise TableError(f"{source} ends after {found} of {wanted} {what}: it was cut off; those {found} were added")
     return Imported(new, count)
 
 
-def _promise(document: Any, source: Path) -> int:
+def _promise(document: Any, source: Path) -> tuple[int, int]:
     form = document.get("edgepress_archive") if isinstance(document, dict) else None
     if form is None:
         raise TableError(
             f"{source} is no archive of edgepress; results of TFLite's own tools need --from benchmark_model"
         )
-    if form != ARCHIVE:
+    if form not in _READABLE:
         raise TableError(f"{source} is an archive of form {form}; this edgepress reads {ARCHIVE}: upgrade it")
-    return int(document["rows"])
+    return int(document["rows"]), int(document.get("figures", 0))
 
 
 def _row(document: dict[str, Any]) -> Result:

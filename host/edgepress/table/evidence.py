@@ -52,7 +52,7 @@ def pack(document: dict[str, Any]) -> bytes:
     return zlib.compress(dumps(document), level=6)
 
 
-def unpack(data: bytes) -> dict[str, Any]:
+def unpack(data: bytes, what: str = "the samples of this row") -> dict[str, Any]:
     """What :func:`pack` packed.
 
     Raises:
@@ -61,7 +61,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     try:
         document: dict[str, Any] = loads(zlib.decompress(data))
     except (zlib.error, WireError) as error:
-        raise TableError(f"the samples of this row are damaged: {error}") from error
+        raise TableError(f"{what} are damaged: {error}") from error
     return document
 
 

@@ -14,7 +14,7 @@ from edgepress.benchmarking.statistics import summarize
 from edgepress.benchmarking.verdict import judge_run
 from edgepress.errors import TableError
 from edgepress.table.project import DIRTY
-from edgepress.table.result import Evidence, Provenance, Result, content_hash
+from edgepress.table.result import Evidence, Provenance, Result, content_hash, physical_device_of
 from edgepress_agent.protocol.codec import to_wire
 from edgepress_agent.protocol.messages import MeasurementWarning
 
@@ -130,10 +130,7 @@ def derive(evidence: Evidence) -> Result:
         delegate=run.configuration.delegate,
         delegate_nodes=run.delegate_nodes,
         threads=run.configuration.threads,
-        # A board without serial number and machine id is told from others by the name the user gave it.
-        physical_device=facts.physical_id
-        if facts and facts.physical_id
-        else content_hash(["device-name", known.device]),
+        physical_device=physical_device_of(facts, known.device),
         plan=evidence.plan.name,
         plan_sha256=plan_hash(evidence.plan),
         data_sha256=subject.data_sha256,

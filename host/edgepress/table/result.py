@@ -251,3 +251,8 @@ def content_hash(value: Any) -> str:
     """Return the sha256 (hex) of JSON values in one canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def physical_device_of(facts: DeviceFacts | None, device: str) -> str:
+    """Return who a board is: a hash of its own serial number or machine id, else of the name that the user gave it."""
+    return facts.physical_id if facts and facts.physical_id else content_hash(["device-name", device])

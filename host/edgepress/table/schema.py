@@ -1,7 +1,7 @@
 """How the database looks now. ``migrations/`` says how an older one comes to look like this.
 
-Two tables, so that listing 100,000 rows does not read their samples. Times are integers of nanoseconds: SQLite has no
-type for them that keeps order and precision.
+Rows and their evidence are two tables, so that listing 100,000 rows does not read their samples. Times are integers of
+nanoseconds: SQLite has no type for them that keeps order and precision.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 # The newest migration. A test holds it to what migrations/versions says.
-REVISION = "0003"
+REVISION = "0004"
 
 # Alembic's own default, "alembic_version", is also Optuna's: a database that both use would belong to neither.
 VERSION_TABLE = "edgepress_version"
@@ -120,6 +120,7 @@ results = Table(
     Index(None, "created_unix_ns"),
     Index(None, "recipe", "created_unix_ns"),
     Index(None, "project_commit", "created_unix_ns"),
+    Index(None, "model", "created_unix_ns"),
     Index(None, "session"),
     Index(None, "model_sha256"),
 )
@@ -129,4 +130,13 @@ evidence = Table(
     metadata,
     Column("result_id", String(64), ForeignKey("edgepress_results.id"), primary_key=True),
     Column("document", LargeBinary, nullable=False),  # see evidence.py
+)
+
+figures = Table(
+    "edgepress_figures",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("model_sha256", String(64), nullable=False, index=True),
+    Column("created_unix_ns", BigInteger, nullable=False),
+    Column("document", LargeBinary, nullable=False),  # see figures.py
 )

@@ -54,7 +54,7 @@ class Kind:
 
 _BOARD = frozenset({"device", "physical_device", "governor", "delegate", "runtime"})
 KINDS: dict[str, Kind] = {
-    "recipe": Kind(lambda v: {"recipe": v}, frozenset({"recipe"})),
+    "recipe": Kind(lambda v: {"recipes": [v]}, frozenset({"recipe"})),
     "device": Kind(lambda v: {"devices": [v]}, _BOARD),
     "model": Kind(lambda v: {"equal": {"model": v}}, frozenset({"model"})),
     "commit": Kind(lambda v: {"starts": {"project_commit": v}}, frozenset()),
@@ -95,15 +95,17 @@ def select(store: ResultStore, text: str) -> Selection:
     is the newest session.
 
     Raises:
-        TableError: nothing is called so, or several kinds of things are.
+        TableError: nothing is called so, several kinds of things are, or it names two things of one kind.
     """
     terms = tuple(_term(store, part.strip()) for part in text.split(",") if part.strip())
     if not terms:
         raise TableError(f"{text!r} chooses nothing; {_usage()}")
     query: dict[str, Any] = {}
     for kind, value in terms:
+        if sum(kind == other for other, _ in terms) > 1:
+            raise TableError(f"{text!r} has {kind}: twice, and no row is of two: all parts must hold")
         for key, part in KINDS[kind].query(value).items():
-            query[key] = {**query[key], **part} if isinstance(part, dict) and key in query else part
+            query[key] = {**query.get(key, {}), **part} if isinstance(part, dict) else part
     rows = store.rows(**query, limit=MOST_ROWS + 1)
     if not rows:
         raise TableError(f"no row is {text}; `edgepress table` prints what there is")

@@ -16,10 +16,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from edgepress.errors import TableError
 from edgepress.table.database import bring_up_to_date, open_engine, translated, writing
-from edgepress.table.evidence import encode_evidence, encode_foreign, evidence_of, unpack
+from edgepress.table.evidence import encode_evidence, encode_foreign, evidence_of, pack, unpack
+from edgepress.table.figures import Figures, figures_from_json
 from edgepress.table.models import ModelShelf
 from edgepress.table.result import COLUMNS, MEASURED, Evidence, Result
-from edgepress.table.schema import evidence, results
+from edgepress.table.schema import evidence, figures, results
 from edgepress_agent.protocol.messages import MeasurementWarning
 
 DATABASE_VARIABLE = "EDGEPRESS_DB"
@@ -28,6 +29,8 @@ MODELS_VARIABLE = "EDGEPRESS_MODELS"
 
 # Each has "on conflict do nothing", under its own name.
 _INSERT: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+_MOST_PARAMETERS = 1000  # of one statement
 
 # A folder with one of these is a project: its table belongs beside them.
 _PROJECT_MARKS = ("devices.toml", "pyproject.toml", ".git")
@@ -121,7 +124,7 @@ class ResultStore:
         *,
         devices: Collection[str] = (),
         model: str | None = None,
-        recipe: str | None = None,
+        recipes: Collection[str] = (),
         runtime: str | None = None,
         since: datetime | None = None,
         stable_only: bool = False,
@@ -134,7 +137,7 @@ class ResultStore:
         Args:
             devices: names in the inventory, any of them; all when empty.
             model: a part of the model's name, in any case of letters.
-            recipe: the recipe's name.
+            recipes: names of recipes, any of them; all when empty.
             runtime: its name, or ``NAME==VERSION``.
             since: only measurements that ended at this time or later; a time without zone is taken as local.
             stable_only: only rows with the verdict ``stable`` whose outputs are not wrong.
@@ -148,8 +151,8 @@ class ResultStore:
             query = query.where(results.c.device.in_(devices))
         if model is not None:
             query = query.where(results.c.model.icontains(model, autoescape=True))
-        if recipe is not None:
-            query = query.where(results.c.recipe == recipe)
+        if recipes:
+            query = query.where(results.c.recipe.in_(recipes))
         if runtime is not None:
             name, _, version = runtime.partition("==")
             query = query.where(results.c.runtime == name)
@@ -193,6 +196,28 @@ class ResultStore:
         if packed is None:
             raise TableError(f"no row {result_id!r} in {self.place}; `edgepress table --json` prints the ids")
         return unpack(packed)
+
+    def record_figures(self, one: Figures) -> None:
+        """Add figures of the parts of a model; those that are there already stay as they are."""
+        values = {"id": one.id, "model_sha256": one.model_sha256, "created_unix_ns": one.created_unix_ns}
+        insert = _INSERT[self._engine.dialect.name](figures).values({**values, "document": pack(one.as_json())})
+        with translated(self.place), writing(self._engine) as connection:
+            connection.execute(insert.on_conflict_do_nothing())
+
+    def figures(self, models: Iterable[str]) -> tuple[Figures, ...]:
+        """Return what is known of the parts of models (sha256 of their files), the newest last.
+
+        Raises:
+            TableError: what is stored is damaged.
+        """
+        wanted = sorted(set(models))
+        query = sa.select(figures.c.created_unix_ns, figures.c.document)
+        found: list[tuple[int, bytes]] = []
+        with translated(self.place), self._engine.connect() as connection:
+            for first in range(0, len(wanted), _MOST_PARAMETERS):
+                chosen = figures.c.model_sha256.in_(wanted[first : first + _MOST_PARAMETERS])
+                found += [(created, document) for created, document in connection.execute(query.where(chosen))]
+        return tuple(figures_from_json(unpack(document, "figures of a model")) for _, document in sorted(found))
 
     def newest_use(self) -> dict[str, int]:
         """Return the model files (sha256) that rows were measured of, and when the newest of each ended (Unix ns)."""

@@ -18,7 +18,7 @@ from edgepress.cli import filters
 from edgepress.cli.main import cli
 from edgepress.errors import EdgepressError
 from edgepress.table.store import ResultStore
-from support.report_rows import HOSTILE, report_rows
+from support.report_rows import HOSTILE, operator_times, quantization_error, report_rows
 
 NEW, OLD = "commit:356a192", "commit:b6589fc"  # of report_rows
 
@@ -28,6 +28,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = str(tmp_path_factory.mktemp("cli") / "table.db")
     with ResultStore.open(path) as store:
         store.record(report_rows())
+        store.record_figures(operator_times())
+        store.record_figures(quantization_error())
     return path
 
 
@@ -48,6 +50,28 @@ def test_table_filters_by_device_commit_and_age(run: Any) -> None:
     rows = json.loads(run("table", "--device", "pi4", "--commit", "356a192", "--json").output)["rows"]
     assert (len(rows), {row["device"] for row in rows}) == (12, {"pi4"})
     assert run("table", "--since", "1h", "--format", "csv").output == "\n"
+
+
+def test_recipes_may_be_repeated_or_comma_separated(run: Any) -> None:
+    for words in (("--recipe", "int8,float32"), ("-r", "int8", "-r", "float32")):
+        rows = json.loads(run("table", "--device", "pi4", *words, "--json").output)["rows"]
+        assert {row["recipe"] for row in rows} == {"int8", "float32"}
+
+
+def test_a_word_that_names_two_of_a_kind_is_refused(run: Any) -> None:
+    done = CliRunner().invoke(cli, ("compare", "device:pi4,device:qemu", "int8"))
+    assert "has device: twice" in str(done.exception)
+
+
+def test_table_mentions_times_of_operators_and_figures_prints_them(run: Any) -> None:
+    assert "time by operator: known of 1 file, the newest by edgepress profile" in run("table").output
+    assert "time by operator" not in run("table", "--format", "markdown").output
+    output = run("table", "figures", "--device", "pi4").output
+    assert "1 cannot be run alone" in output
+    assert "\x1b" not in output
+    first, second = json.loads(run("table", "figures", "--json").output)["figures"]
+    assert {first["unit"], second["unit"]} == {"ns", ""}
+    assert "nothing is known" in run("table", "figures", "--recipe", "none").output
 
 
 def test_table_prints_hostile_names_without_escapes(run: Any) -> None:

@@ -60,7 +60,7 @@ def test_an_archive_is_lines_of_json(sqlite_store: ResultStore, tmp_path: Path) 
     export_rows(sqlite_store, sqlite_store.rows(), tmp_path / "a.jsonl.gz")
     with gzip.open(tmp_path / "a.jsonl.gz", "rt") as file:
         head, *lines = [json.loads(line) for line in file]
-    assert (head["edgepress_archive"], head["rows"], len(lines)) == (1, 4, 4)
+    assert (head["edgepress_archive"], head["rows"], len(lines)) == (2, 4, 4)
     assert lines[0]["row"]["latency_p50_ns"] == sqlite_store.rows()[0].latency_p50_ns
     assert (
         sum(map(len, (p["samples_ns"] for p in lines[0]["evidence"]["run"]["processes"]))) == lines[0]["row"]["samples"]
@@ -108,7 +108,7 @@ def _lines(store: ResultStore, path: Path) -> list[str]:
         (lambda lines: lines[:-1], "ends after 1 of 2 rows: it was cut off"),
         (lambda lines: [lines[0], lines[1][:-20], lines[2]], "line 2 of .* is no row"),
         (lambda lines: [lines[0], lines[1].replace('"threads": 1', '"threads": 2', 1), lines[2]], "was changed after"),
-        (lambda lines: [lines[0].replace(": 1,", ": 99,", 1), *lines[1:]], "form 99; this edgepress reads 1: upgrade"),
+        (lambda lines: [lines[0].replace(": 2,", ": 99,", 1), *lines[1:]], "form 99; this edgepress reads 2: upgrade"),
         (lambda lines: ['{"results": []}'], "--from benchmark_model"),
         (lambda lines: [], "is empty"),
         (lambda lines: [lines[0], "[]", lines[2]], "line 2 of .* is no row"),

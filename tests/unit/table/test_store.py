@@ -94,7 +94,7 @@ def test_rows_are_filtered_and_the_newest_session_stands_last(store: ResultStore
     assert recipes(store) == ["float32", "int8"] * 2
     assert [row.session for row in store.rows(limit=1)] == ["new"]
     assert recipes(store, devices=["pi-old", "pi-new"]) == ["int8", "int8"]
-    assert recipes(store, recipe="float32", model="its-new") == ["float32"]
+    assert recipes(store, recipes=["float32"], model="its-new") == ["float32"]
     assert recipes(store, model="%") == []
     assert recipes(store, runtime="ai-edge-litert==2.1.6") == ["float32", "int8"] * 2
     assert recipes(store, runtime="tflite-runtime") == []

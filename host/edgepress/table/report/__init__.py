@@ -43,6 +43,7 @@ def render_report(store: ResultStore, rows: Sequence[Result], title: str = "edge
         made_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("edgepress"),
         style=_file("report.css"),
+        charts=_file("charts.js"),
         script=_file("report.js"),
         plotly=_inside_script(get_plotlyjs()),
         data=_as_json(page_contents(store, rows)),

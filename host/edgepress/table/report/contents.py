@@ -11,6 +11,7 @@ import numpy as np
 from edgepress.errors import ModelError
 from edgepress.table.columns import PARETO_SIGN
 from edgepress.table.conditions import group_alike
+from edgepress.table.figures import figures_of_rows
 from edgepress.table.history import Series, histories
 from edgepress.table.inert import brief, printable
 from edgepress.table.layout import arrange
@@ -19,6 +20,7 @@ from edgepress.table.result import COLUMNS, Result
 from edgepress.table.units import format_duration, format_metric, format_size
 
 if TYPE_CHECKING:
+    from edgepress.table.figures import Figures
     from edgepress.table.store import ResultStore
     from edgepress_agent.protocol.messages import BoardState, ProcessRun
 
@@ -60,6 +62,7 @@ def page_contents(store: ResultStore, rows: Sequence[Result]) -> dict[str, Any]:
         ],
         "rows": [row for number, group in enumerate(groups) for row in _rows(store, group, number)],
         "series": [_series(one) for one in histories(rows) if len(one.rows) > 1],
+        "figures": [_figures(one, its) for one, its in figures_of_rows(store, rows)],
     }
 
 
@@ -178,6 +181,19 @@ def _operators(store: ResultStore, row: Result) -> list[list[Any]]:
     except ModelError:
         return []
     return [[printable(operator.name), operator.count, operator.constant_bytes] for operator in operators]
+
+
+def _figures(one: Figures, rows: Sequence[Result]) -> dict[str, Any]:
+    return {
+        "what": printable(one.what),
+        "unit": printable(one.unit),
+        "name": _name(rows[-1]),
+        "rows": [row.id for row in rows],
+        "kinds": [printable(part.kind) for part in one.parts],
+        "names": [printable(f"{part.name}: {part.why}" if part.why else part.name) for part in one.parts],
+        "values": [part.value for part in one.parts],
+        "note": printable(". ".join(filter(None, (one.agreement, f"Taken {one.origin}.")))),
+    }
 
 
 def _series(one: Series) -> dict[str, Any]:
