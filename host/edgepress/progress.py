@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Literal, Protocol
+
+Unit = Literal["steps", "bytes"]  # bytes are shown with their rate and the time that is left
 
 
 class Task(Protocol):
@@ -17,7 +19,7 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where tasks are shown."""
 
-    def task(self, description: str, total: float | None = None) -> AbstractContextManager[Task]:
+    def task(self, description: str, total: float | None = None, unit: Unit = "steps") -> AbstractContextManager[Task]:
         """Open a task; it closes with its ``with`` block. ``total`` None: nobody knows how long."""
 
     def note(self, message: str) -> None:
@@ -33,8 +35,8 @@ class Silent:
     """Shows nothing: the default of the public API."""
 
     @contextmanager
-    def task(self, description: str, total: float | None = None) -> Iterator[Task]:
-        del description, total
+    def task(self, description: str, total: float | None = None, unit: Unit = "steps") -> Iterator[Task]:
+        del description, total, unit
         yield _SilentTask()
 
     def note(self, message: str) -> None:

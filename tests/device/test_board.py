@@ -101,7 +101,7 @@ class _Cuts:
         self._proxy = proxy
 
     @contextmanager
-    def task(self, description: str, total: float | None = None) -> Iterator[_Cuts]:
+    def task(self, description: str, total: float | None = None, unit: str = "steps") -> Iterator[_Cuts]:
         self._measuring = description.startswith("measuring")
         yield self
 

@@ -132,7 +132,7 @@ def test_a_device_whose_link_has_died_unnoticed_is_closed_without_a_word(through
     """The socket is dead, paramiko's reader has not seen it yet, and the goodbye cannot be sent."""
     with Device.open("board", through_proxy) as device:
         assert isinstance(device.transport, SshTransport)
-        device.transport._connection.sock.shutdown(socket.SHUT_WR)
+        device.transport._link.connection.sock.shutdown(socket.SHUT_WR)
 
 
 def test_an_upload_into_a_link_that_stalls_ends_by_its_deadline(proxy: LinkProxy, through_proxy: Inventory) -> None:

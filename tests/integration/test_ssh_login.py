@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
@@ -23,7 +21,7 @@ from edgepress.errors import (
     UnknownHostKeyError,
     UnreachableError,
 )
-from support.sshd import Board, make_key, start_board
+from support.sshd import Board, start_board
 
 pytestmark = pytest.mark.ssh
 
@@ -44,7 +42,8 @@ class TestHostKeys:
         assert not inventory.known_hosts.exists()
         device = inventory.device("board")
         offered = fetch_host_key(device, inventory)
-        assert offered.fingerprint == board.host_fingerprint()
+        assert offered.is_device
+        assert offered.key.fingerprint == board.host_fingerprint()
         accept(device, inventory, offered)
         assert reach(inventory) == "in"
         assert inventory.known_hosts.read_text() == board.known_hosts_line()
@@ -106,55 +105,10 @@ class TestKeys:
             reach(inventory)
         assert "c2VjcmV0" not in str(caught.value)
 
-    def test_an_encrypted_key_says_how_an_agent_gets_it(self, board: Board, encrypted: Path, tmp_path: Path) -> None:
-        inventory = board.inventory(tmp_path)
-        use_identity(inventory, encrypted)
-        with pytest.raises(
-            AuthenticationError, match=rf"passphrase, and no ssh-agent.*ssh-add {re.escape(str(encrypted))}"
-        ):
-            reach(inventory)
-
-    def test_an_encrypted_key_that_an_agent_holds_lets_in(
-        self, board: Board, encrypted: Path, ssh_agent: None, tmp_path: Path
-    ) -> None:
-        inventory = board.inventory(tmp_path)
-        use_identity(inventory, encrypted)
-        assert reach(inventory) == "in"
-
 
 def use_identity(inventory: Inventory, identity: Path) -> None:
     config = inventory.path.with_name("ssh_config")
     config.write_text(f"Host board\n  IdentityFile {identity}\n" + re.sub(r"Host board\n.*\n", "", config.read_text()))
-
-
-@pytest.fixture
-def encrypted(board: Board, tmp_path: Path) -> Iterator[Path]:
-    """A key under the passphrase ``secret`` that the board accepts."""
-    key = tmp_path / "encrypted"
-    make_key(key, "secret")
-    authorized = board.directory / "authorized_keys"
-    before = authorized.read_text()
-    authorized.write_text(before + Path(f"{key}.pub").read_text())
-    yield key
-    authorized.write_text(before)
-
-
-@pytest.fixture
-def ssh_agent(encrypted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A real ssh-agent that holds the encrypted key."""
-    said = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
-    values = dict(re.findall(r"(SSH_\w+)=([^;]+);", said))
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-    ask = tmp_path / "ask"
-    ask.write_text("#!/bin/sh\necho secret\n")
-    ask.chmod(0o700)
-    asking = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"}
-    try:
-        subprocess.run(["ssh-add", "-q", str(encrypted)], env=asking, check=True, stdin=subprocess.DEVNULL)
-        yield
-    finally:
-        subprocess.run(["ssh-agent", "-k"], capture_output=True, check=True)
 
 
 class TestUnreachable:
@@ -187,7 +141,7 @@ class TestUnreachable:
     def test_something_that_says_nothing_is_given_up(
         self, board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("edgepress.transport.ssh.LOGIN_TIMEOUT_S", 0.5)
+        monkeypatch.setattr("edgepress.transport.ssh_link.HANDSHAKE_TIMEOUT_S", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as server:
             inventory = board.inventory(tmp_path, port=server.getsockname()[1])
             began = time.monotonic()
@@ -196,7 +150,7 @@ class TestUnreachable:
             assert time.monotonic() - began < 5
 
 
-def test_no_secret_of_the_configuration_is_in_any_error(board: Board, encrypted: Path, tmp_path: Path) -> None:
+def test_no_secret_of_the_configuration_is_in_any_error(board: Board, tmp_path: Path) -> None:
     secrets = [line for line in board.identity.read_text().splitlines() if not line.startswith("-----")]
     inventory = board.inventory(tmp_path, target="board-wrong-key")
     with pytest.raises(EdgepressError) as caught:

@@ -92,8 +92,8 @@ class Board:
         self.process.wait(START_TIMEOUT_S)
 
 
-def start_board(directory: Path) -> Board:
-    """Start a server and return once it greets."""
+def start_board(directory: Path, *more: str) -> Board:
+    """Start a server and return once it greets. ``more``: further lines of its configuration."""
     assert SSHD is not None, MISSING
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("host_ed25519", "identity", "stranger"):
@@ -108,6 +108,7 @@ def start_board(directory: Path) -> Board:
         f"SetEnv EDGEPRESS_LOCK={directory}/lock\n"  # the lock is the board's, and this is not the machine's board
         "PermitRootLogin prohibit-password\nMaxStartups 100\nSubsystem sftp internal-sftp\nLogLevel VERBOSE\n"
         + ("PerSourcePenalties no\n" if _knows("PerSourcePenalties") else "")
+        + "".join(f"{line}\n" for line in more)
     )
     log = directory / "sshd.log"
     if getpass.getuser() == "root":

@@ -52,10 +52,16 @@ def add(name: str, as_json: bool, **settings: Any) -> None:
 
 @device.command(epilog="Example: edgepress device trust pi4 --fingerprint SHA256:xxxxxxxx")
 @click.argument("name")
-@click.option("--fingerprint", metavar="SHA256:...", help="Accept without asking if the device shows this one.")
+@click.option(
+    "--fingerprint",
+    "fingerprints",
+    metavar="SHA256:...",
+    multiple=True,
+    help="Accept without asking what shows this one; once more for each jump host on the way.",
+)
 @options.as_json
-def trust(name: str, fingerprint: str | None, as_json: bool) -> None:
-    """Show a device's host key and accept it.
+def trust(name: str, fingerprints: tuple[str, ...], as_json: bool) -> None:
+    """Show a device's host key and accept it; before it, those of the jump hosts on the way.
 
     Compare the fingerprint with what the device itself says: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
     """
@@ -68,17 +74,24 @@ def trust(name: str, fingerprint: str | None, as_json: bool) -> None:
     config = inventory.device(name)
     if config.target is None:
         raise click.UsageError(f"{name} is this machine: there is nothing to trust")
-    key = fetch_host_key(config, inventory)
-    if fingerprint is None:
-        click.echo(f"{name} ({config.target}) shows the host key {key.fingerprint}", err=True)
-        click.confirm("Is that its fingerprint?", abort=True, err=True)
-    elif fingerprint != key.fingerprint:
-        raise ChangedHostKeyError(f"{name} shows {key.fingerprint}, expected {fingerprint}: not accepted", name)
-    accept(config, inventory, key)
+    is_device = False
+    while not is_device:
+        offered = fetch_host_key(config, inventory)
+        is_device, key = offered.is_device, offered.key
+        shown_by = f"{name} ({config.target})" if is_device else f"the jump host {offered.shown_by}"
+        if not fingerprints:
+            click.echo(f"{shown_by} shows the host key {key.fingerprint}", err=True)
+            click.confirm("Is that its fingerprint?", abort=True, err=True)
+        elif key.fingerprint not in fingerprints:
+            raise ChangedHostKeyError(
+                f"{shown_by} shows {key.fingerprint}, expected {' or '.join(fingerprints)}: not accepted", name
+            )
+        accept(config, inventory, offered)
+        if not as_json:
+            click.echo(f"{name if is_device else offered.shown_by}: accepted {key.fingerprint}")
     if as_json:
         print_json({"schema": 1, "device": name, "fingerprint": key.fingerprint})
     else:
-        click.echo(f"{name}: accepted {key.fingerprint}")
         click.echo(f"next: edgepress device provision {name}")
 
 

@@ -66,6 +66,11 @@ def main() -> None:
 
     Exit codes: 0 success; 1 an error that edgepress explains; 2 wrong usage; 3 a regression; 130 interrupted.
     """
+    if sys.stdin.isatty():
+        from edgepress.cli.console import ask_secret
+        from edgepress.transport.secrets import SECRETS
+
+        SECRETS.ask_with(ask_secret)
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:

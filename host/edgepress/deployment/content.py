@@ -24,7 +24,7 @@ def push_model(device: Device, model: TFLiteModel, progress: Progress | None = N
         AgentError: the file changed since the model was read, so that its hash is another.
         LinkLostError: call again to go on where the link broke.
     """
-    with (progress or Silent()).task(f"sending {model.path.name} to {device.name}", model.size_bytes) as task:
+    with (progress or Silent()).task(f"sending {model.path.name} to {device.name}", model.size_bytes, "bytes") as task:
         device.client.push(model.path, model.sha256, task)
 
 
@@ -39,6 +39,6 @@ def push_inputs(device: Device, arrays: Sequence[NDArray[Any]], progress: Progre
     """
     data = encode_arrays(arrays)
     sha256 = hashlib.sha256(data).hexdigest()
-    with (progress or Silent()).task(f"sending inputs to {device.name}", len(data)) as task:
+    with (progress or Silent()).task(f"sending inputs to {device.name}", len(data), "bytes") as task:
         device.client.push(data, sha256, task)
     return sha256

@@ -11,8 +11,8 @@ import platformdirs
 
 from edgepress.devices.inventory import DeviceConfig, Inventory
 from edgepress.errors import ChangedHostKeyError
-from edgepress.transport.known_hosts import HostKey, accept_host_key, known_keys
-from edgepress.transport.ssh_options import SshOptions, resolve_options
+from edgepress.transport.known_hosts import accept_host_key, known_keys
+from edgepress.transport.ssh_options import OfferedKey, SshOptions, resolve_options
 
 if TYPE_CHECKING:
     from edgepress.transport.base import Transport
@@ -55,31 +55,34 @@ def agent_command(config: DeviceConfig, *arguments: str) -> list[str]:
     return [*home, config.python or "python3", *arguments]
 
 
-def fetch_host_key(config: DeviceConfig, inventory: Inventory) -> HostKey:
-    """Ask a device for its host key, for the user to compare the fingerprint. Nothing is accepted by it.
+def fetch_host_key(config: DeviceConfig, inventory: Inventory) -> OfferedKey:
+    """Ask for the first host key on the way to a device that nobody has accepted, else for the device's own.
+
+    It is for the user to compare the fingerprint; nothing is accepted by it. A device behind jump hosts may need
+    several: accept what was offered and ask again, until it is the device that has shown its key.
 
     Raises:
         UnreachableError: no SSH server answers.
     """
-    from edgepress.transport import ssh
+    from edgepress.transport.ssh_link import offered_key
 
-    return ssh.fetch_host_key(_options(config, inventory), config.name, [inventory.known_hosts])
+    return offered_key(_options(config, inventory), config.name, [inventory.known_hosts])
 
 
-def accept(config: DeviceConfig, inventory: Inventory, key: HostKey) -> None:
+def accept(config: DeviceConfig, inventory: Inventory, offered: OfferedKey) -> None:
     """Accept a host key that the user has compared: write it to the file beside the inventory.
 
     Raises:
         ChangedHostKeyError: another key was accepted before, or this one is revoked. The old line has to be removed by
             hand, so that a changed key is never accepted in passing.
     """
-    options = _options(config, inventory)
+    options, key = offered.shown_by, offered.key
     files = [*options.known_hosts, inventory.known_hosts]
     known = known_keys(files, options.host_key_name, options.port)
     if key in known.revoked or (known.accepted and key not in known.accepted):
         raise ChangedHostKeyError(
             f"{config.name} ({options}) shows {key.fingerprint}, but another key was accepted for "
-            f"{options.host_key_name}, or this one was revoked. If the board was set up anew, remove its old line from "
+            f"{options.host_key_name}, or this one was revoked. If it was set up anew, remove its old line from "
             f"{' or '.join(str(file) for file in files if file.is_file())} first",
             config.name,
         )

@@ -188,7 +188,7 @@ class Impatient(Silent):
     """A user who presses Ctrl-C as soon as something is shown."""
 
     @contextmanager
-    def task(self, description: str, total: float | None = None) -> Iterator[Task]:
+    def task(self, description: str, total: float | None = None, unit: str = "steps") -> Iterator[Task]:
         with super().task(description, total) as silent:
             yield self if "measuring" in description else silent
 
@@ -363,7 +363,7 @@ class Noted:
         self.notes: list[str] = []
 
     @contextmanager
-    def task(self, description: str, total: float | None = None) -> Iterator[Task]:
+    def task(self, description: str, total: float | None = None, unit: str = "steps") -> Iterator[Task]:
         with Silent().task(description, total) as task:
             yield task
 

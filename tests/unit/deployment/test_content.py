@@ -29,7 +29,7 @@ class Shown:
         self.said: list[tuple[str, float, float | None]] = []
 
     @contextmanager
-    def task(self, description: str, total: float | None = None) -> Iterator[_Bar]:
+    def task(self, description: str, total: float | None = None, unit: str = "steps") -> Iterator[_Bar]:
         yield _Bar(self, description)
 
     def note(self, message: str) -> None: ...
@@ -58,7 +58,7 @@ def test_a_model_is_stored_under_its_hash_and_progress_names_it(tmp_path: Path) 
     model = model_of(b"....TFL3" * 1000, tmp_path / "digits.tflite")
     push_model(device_with(store), model, shown)
     assert store.complete == {model.sha256: model.path.read_bytes()}
-    assert shown.said == [("sending digits.tflite to pi4", done, 8000) for done in (0, 8000)]
+    assert shown.said == [("sending digits.tflite to pi4", done, 8000) for done in (0, 8000, 8000)]
 
 
 def test_a_second_push_sends_no_payload(tmp_path: Path) -> None:

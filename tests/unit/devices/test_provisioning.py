@@ -134,7 +134,7 @@ def test_an_installation_that_fails_says_why_and_leaves_no_job_behind(
 
 def test_an_interrupted_installation_is_cancelled() -> None:
     class Interrupting:
-        def task(self, description: str, total: float | None = None) -> Any:
+        def task(self, description: str, total: float | None = None, unit: str = "steps") -> Any:
             raise KeyboardInterrupt
 
         def note(self, message: str) -> None: ...

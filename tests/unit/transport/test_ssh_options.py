@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgepress.errors import NotBuiltYetError, UnreachableError
+from edgepress.errors import UnreachableError
+from edgepress.transport import ssh_options
 from edgepress.transport.ssh_options import Target, parse_target, resolve_options
 
 needs_openssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH's client is not installed")
@@ -74,13 +75,121 @@ def test_what_the_target_says_goes_before_the_config(tmp_path: Path) -> None:
     assert (options.user, options.port, str(options)) == ("pi", 22, "pi@pi4")
 
 
-@needs_openssh
-@pytest.mark.parametrize("line", ["ProxyJump gate", "ProxyCommand nc %h %p"])
-def test_a_jump_says_that_it_is_not_built_yet(line: str, tmp_path: Path) -> None:
+def configured(tmp_path: Path, text: str) -> Path:
     config = tmp_path / "config"
-    config.write_text(f"Host pi4\n  {line}\n")
-    with pytest.raises(NotBuiltYetError, match=r"reaches pi4 by proxy(jump|command).*directly"):
+    config.write_text(text)
+    return config
+
+
+def hosts_on_the_way(target: str, config: Path) -> list[str]:
+    return [str(hop) for hop in resolve_options(target, config).route]
+
+
+@needs_openssh
+@pytest.mark.parametrize(
+    ("text", "route"),
+    [
+        ("Host pi4\n  ProxyJump gate\n", ["u@gate", "u@pi4"]),
+        ("Host pi4\n  ProxyJump ada@gate:2222,[::1]:22\n", ["ada@gate:2222", "u@::1", "u@pi4"]),
+        ("Host pi4\n  ProxyJump ssh://ada@gate:2222\n", ["ada@gate:2222", "u@pi4"]),
+        ("Host pi4\n  ProxyJump gate\nHost gate\n  ProxyJump outer\n", ["u@outer", "u@gate", "u@pi4"]),
+        # The second of a list is reached through the first, whatever it would do by itself.
+        ("Host pi4\n  ProxyJump a,gate\nHost gate\n  ProxyJump outer\n", ["u@a", "u@gate", "u@pi4"]),
+        ("Host pi4\n  ProxyJump a,gate\nHost gate\n  ProxyCommand nc %h %p\n", ["u@a", "u@gate", "u@pi4"]),
+        ("Host pi4\n  ProxyJump none\nHost *\n  ProxyJump gate\n", ["u@pi4"]),
+        ("Host gate\n  ProxyJump none\nHost *\n  ProxyJump gate\n", ["u@gate", "u@pi4"]),
+    ],
+)
+def test_jump_hosts_are_those_that_openssh_would_go_through(text: str, route: list[str], tmp_path: Path) -> None:
+    assert hosts_on_the_way("pi4", configured(tmp_path, text + "Host *\n  User u\n")) == route
+
+
+@needs_openssh
+def test_a_jump_host_has_a_configuration_of_its_own(tmp_path: Path) -> None:
+    text = f"Host pi4\n  ProxyJump gate\nHost gate\n  HostName 10.0.0.1\n  IdentityFile {tmp_path}/gate\n"
+    options = resolve_options("pi4", configured(tmp_path, text))
+    assert options.via is not None
+    assert (options.via.host, options.via.identity_files) == ("10.0.0.1", (tmp_path / "gate",))
+    assert tmp_path / "gate" not in options.identity_files
+
+
+@needs_openssh
+def test_a_configuration_that_leads_in_a_circle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match=r"circle: pi4 -> gate -> outer -> gate.*ProxyJump none"):
+        resolve_options("pi4", configured(tmp_path, "Host pi4 outer\n  ProxyJump gate\nHost gate\n  ProxyJump outer\n"))
+    with pytest.raises(UnreachableError, match="loop via gate"):  # OpenSSH's own words
+        resolve_options("pi4", configured(tmp_path, "Host *\n  ProxyJump gate\n"))
+
+
+@needs_openssh
+def test_a_jump_that_is_no_target_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match=r"ProxyJump|jump"):
+        resolve_options("pi4", configured(tmp_path, "Host pi4\n  ProxyJump a;b\n"))
+
+
+@needs_openssh
+def test_a_proxy_command_becomes_words_before_names_are_put_in(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path, "Host pi4\n  HostName ten.example\n  ProxyCommand relay 'two words' %h:%p %% %r\n  User u\n"
+    )
+    assert resolve_options("pi4", config).proxy_command == ("relay", "two words", "ten.example:22", "%", "u")
+
+
+@needs_openssh
+def test_a_proxy_command_that_cannot_be_taken_apart_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match="runs without a shell"):
+        resolve_options("pi4", configured(tmp_path, "Host pi4\n  ProxyCommand relay %h # it's\n"))
+
+
+@needs_openssh
+def test_names_in_paths_are_put_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYS", str(tmp_path))
+    text = "Host pi4\n  HostName ten\n  User u\n  IdentityFile %d/%h-%r\n  IdentityFile ${KEYS}/%n\n"
+    options = resolve_options("pi4", configured(tmp_path, text))
+    assert options.identity_files == (Path.home() / "ten-u", tmp_path / "pi4")
+
+
+@needs_openssh
+@pytest.mark.parametrize(
+    ("line", "socket"),
+    [("", "/usual"), ("IdentityAgent none", None), ("IdentityAgent $OTHER", "/other"), ("IdentityAgent /a/%r", "/a/u")],
+)
+def test_the_agent_is_the_one_that_openssh_would_ask(
+    line: str, socket: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/usual")
+    monkeypatch.setenv("OTHER", "/other")
+    options = resolve_options("pi4", configured(tmp_path, f"Host pi4\n  User u\n  {line}\n"))
+    assert options.agent_socket == (Path(socket) if socket else None)
+
+
+@needs_openssh
+def test_ways_to_log_in_that_are_forbidden_or_unknown_are_left_out(tmp_path: Path) -> None:
+    preferred = "PreferredAuthentications password,gssapi-with-mic,publickey"
+    config = configured(tmp_path, f"Host pi4\n  {preferred}\nHost pi5\n  PasswordAuthentication no\n")
+    assert resolve_options("pi4", config).methods == ("password", "publickey")
+    assert resolve_options("pi5", config).methods == ("publickey", "keyboard-interactive")
+    assert resolve_options("pi6", config).may_ask
+
+
+@needs_openssh
+def test_a_configuration_that_hangs_is_given_up_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_options, "CONFIG_TIMEOUT_S", 1.0)
+    pid = tmp_path / "pid"
+    config = configured(tmp_path, f'Match exec "echo $$ > {pid}; exec sleep 600"\n  User u\n')
+    with pytest.raises(UnreachableError, match=r"ssh -G .*did not answer within 1 s.*Match exec"):
         resolve_options("pi4", config)
+    assert not is_running(int(pid.read_text()))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 @needs_openssh
