@@ -38,6 +38,10 @@ def main(arguments: Optional[List[str]] = None, entered_ns: Optional[int] = None
     options = parser.parse_args(arguments)
     # Each command imports only what it needs: a worker's memory and start are measured.
     home = Home.from_environment(os.environ)
+    if options.command in ("serve", "job"):
+        from edgepress_agent.launch import hold_package
+
+        hold_package()
     if options.command == "serve":
         from edgepress_agent.server import serve
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from typing import Any, Dict
 
 from edgepress_agent import __version__, launch
-from edgepress_agent.durable import sha256_of, switch_link, sync_directory, sync_file
+from edgepress_agent.durable import only_one, sha256_of, switch_link, sync_directory, sync_file
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.messages import PROTOCOL_VERSION
 
@@ -32,13 +31,16 @@ def adopt(home: Home, sha256: str) -> Dict[str, Any]:
         raise ValueError(f"expected an agent with sha256 {sha256}, got {found}; upload it again")
     home.agents.mkdir(parents=True, exist_ok=True)
     adopted = home.agents / f"{sha256}.pyz"
-    if not adopted.exists():
-        incoming = home.agents / f".{sha256}.{os.getpid()}"
-        shutil.copyfile(uploaded, incoming)
-        sync_file(incoming)
-        incoming.replace(adopted)
-        sync_directory(home.agents)
-    switch_link(home.agents / "current.pyz", adopted.name)
+    with only_one(home.agents):
+        for debris in home.agents.glob(".*"):
+            debris.unlink(missing_ok=True)
+        if not adopted.exists() or sha256_of(adopted) != sha256:
+            incoming = home.agents / f".{sha256}"
+            shutil.copyfile(uploaded, incoming)
+            sync_file(incoming)
+            incoming.replace(adopted)
+            sync_directory(home.agents)
+        switch_link(home.agents / "current.pyz", adopted.name)
     answer = {
         "path": str(adopted),
         "sha256": sha256,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
 
-from edgepress_agent.durable import only_one, sha256_of, sync_directory
+from edgepress_agent.durable import only_one, sha256_of, sync_directory, sync_file
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.messages import BlobState
@@ -23,9 +24,11 @@ class ContentStore:
         self._home = home
 
     def state(self, sha256: str) -> BlobState:
-        """Say what is there of a blob."""
+        """Say what is there of a blob. One that is complete counts as wanted from now on: see :mod:`.garbage`."""
         complete = self._complete(sha256)
         if complete is not None:
+            with contextlib.suppress(OSError):  # a disk that is read-only
+                os.utime(complete)
             return BlobState(sha256, present=True, received_bytes=complete.stat().st_size)
         part = self._part(sha256)
         return BlobState(sha256, present=False, received_bytes=part.stat().st_size if part.exists() else 0)
@@ -40,6 +43,19 @@ class ContentStore:
         if complete is None:
             raise Fault("not-found", f"no content {sha256} on this board; upload it first", sha256=sha256)
         return complete
+
+    def verified(self, sha256: str) -> Path:
+        """Return where a complete blob is, after hashing it again: cards forget, and power cuts come between.
+
+        Raises:
+            Fault: "not-found"; "hash-mismatch" (it is thrown away, so that the next upload brings it anew).
+        """
+        path = self.path(sha256)
+        found = sha256_of(path)
+        if found != sha256:
+            path.unlink(missing_ok=True)
+            raise Fault("hash-mismatch", f"content {sha256} was damaged on this board; upload it again", found=found)
+        return path
 
     def upload(self, sha256: str, offset: int, total_bytes: int, chunk: bytes) -> BlobState:
         """Add a piece. A piece that is there already may be sent again; a gap is refused.
@@ -103,8 +119,12 @@ class ContentStore:
         if found != sha256:
             part.unlink()
             raise Fault("hash-mismatch", f"expected content {sha256}, got {found}; upload it again", found=found)
-        with part.open("r+b") as stream:
-            os.fsync(stream.fileno())
+        try:
+            sync_file(part)
+        except OSError:
+            part.unlink(missing_ok=True)  # the kernel may have dropped what it could not write, and says so only once
+            raise
+        with part.open("rb") as stream:
             is_model = stream.read(8)[4:] == _TFLITE_IDENTIFIER
         final = self._model(sha256) if is_model else self._input(sha256)
         final.parent.mkdir(parents=True, exist_ok=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
+import secrets
+import shutil
 from pathlib import Path
 from typing import Iterator
 
@@ -32,23 +35,55 @@ def replace_file(path: Path, data: bytes, durable: bool = True) -> None:
 
 
 def switch_link(link: Path, target: str) -> None:
-    """Let a symbolic link point to ``target`` (relative to the link's folder), atomically and durably."""
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    """Let a symbolic link point to ``target`` (relative to the link's folder), atomically and durably.
+
+    One caller at a time: see :func:`only_one`. A cut leaves :func:`unfinished_link` at most.
+    """
+    temporary = unfinished_link(link)
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
     temporary.replace(link)
     sync_directory(link.parent)
 
 
+def unfinished_link(link: Path) -> Path:
+    """Return where :func:`switch_link` makes the new link before it takes the old one's place."""
+    return link.with_name(f".{link.name}.new")
+
+
 @contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Let one process at a time into the block, for a folder that exists."""
+def only_one(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time into the block, for a folder that exists.
+
+    Raises:
+        FileNotFoundError: it does not exist, or another process removed or replaced it while this one waited.
+        BlockingIOError: without ``wait``, when another process is in its block.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if not os.path.samestat(os.fstat(descriptor), folder.stat()):
+            raise FileNotFoundError(errno.ENOENT, "it was replaced meanwhile", str(folder))
         yield
     finally:
         os.close(descriptor)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that nobody ever finds half of it: under its name it is there as a whole, or gone.
+
+    What a cut leaves is called ``.gone-*`` and is for :func:`remove_debris`.
+    """
+    gone = folder.with_name(f".gone-{folder.name}-{secrets.token_hex(4)}")
+    folder.rename(gone)
+    sync_directory(folder.parent)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def remove_debris(folder: Path) -> None:
+    """Remove what calls that were cut off have left in a folder: everything whose name begins with ``.gone-``."""
+    for debris in folder.glob(".gone-*"):
+        shutil.rmtree(debris, ignore_errors=True)
 
 
 def sync_directory(path: Path) -> None:

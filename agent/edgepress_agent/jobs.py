@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
 from edgepress_agent import __version__, launch
-from edgepress_agent.durable import sha256_of
+from edgepress_agent.durable import only_one, remove_debris, remove_folder, sha256_of
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
 from edgepress_agent.job_folder import FINAL, LOG, REPORT, JobFolder, first_state
@@ -49,10 +49,10 @@ class JobStore:
         """Start a job's process and return without waiting for it."""
         self._forget_ended_children()
         self._home.jobs.mkdir(parents=True, exist_ok=True)
-        self._tidy_up()
+        self.tidy_up()
         job_id = _new_id(time.time_ns())
         state = first_state(job_id, spec)
-        with contextlib.ExitStack() as unless_started:
+        with only_one(self._home.jobs), contextlib.ExitStack() as unless_started:
             new = JobFolder(self._home.jobs / f".new-{job_id}")
             new.path.mkdir()
             unless_started.callback(shutil.rmtree, new.path, ignore_errors=True)
@@ -149,9 +149,7 @@ class JobStore:
         state = self.state(job_id)
         if state.status not in FINAL:
             raise Fault("busy", f"job {job_id} is {state.status}: cancel it before it is deleted")
-        gone = self._home.jobs / f".gone-{job_id}"
-        self._folder(job_id).path.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)  # what is left of it the next start removes
+        remove_folder(self._folder(job_id).path)
 
     def _process(self, folder: JobFolder, alive: int) -> subprocess.Popen[bytes]:
         with (folder.path / LOG).open("ab") as log:
@@ -165,10 +163,14 @@ class JobStore:
                 env={**os.environ, "EDGEPRESS_HOME": str(self._home.root)},
             )
 
-    def _tidy_up(self) -> None:
-        """Remove what nobody will ask for: folders half deleted, and jobs that ended long ago."""
-        for debris in self._home.jobs.glob(".gone-*"):
-            shutil.rmtree(debris, ignore_errors=True)
+    def tidy_up(self) -> None:
+        """Remove what nobody will ask for: folders half made or half deleted, and jobs that ended long ago."""
+        if not self._home.jobs.is_dir():
+            return
+        remove_debris(self._home.jobs)
+        with only_one(self._home.jobs):
+            for debris in self._home.jobs.glob(".new-*"):
+                shutil.rmtree(debris, ignore_errors=True)
         for state in self.states():
             kept_s = MEASUREMENT_KEPT_S if state.kind == "benchmark" else OTHERS_KEPT_S
             with contextlib.suppress(Fault, FileNotFoundError):  # its host, or another one's agent, was quicker

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable, Dict, Optional, Tuple
 
-from edgepress_agent import __version__, governor, launch
+from edgepress_agent import __version__, garbage, governor, launch
 from edgepress_agent.captures import read_captures
 from edgepress_agent.content import ContentStore
 from edgepress_agent.durable import sha256_of
@@ -25,7 +25,16 @@ from edgepress_agent.jobs import JobStore
 from edgepress_agent.lock import lock_path, read_lock
 from edgepress_agent.protocol.codec import WireError, from_wire, to_wire
 from edgepress_agent.protocol.frames import Frame, StreamEnded, read_frame, write_frame
-from edgepress_agent.protocol.messages import PROTOCOL_VERSION, Failure, Hello, JobSpec, JobState, ReleaseSpec
+from edgepress_agent.protocol.messages import (
+    PROTOCOL_VERSION,
+    Collected,
+    Failure,
+    Hello,
+    JobSpec,
+    JobState,
+    ReleaseSpec,
+    RollbackSpec,
+)
 from edgepress_agent.releases import ReleaseStore
 
 Answer = Tuple[Any, Optional[bytes]]  # a message or a dictionary; its blob
@@ -79,6 +88,17 @@ class _App:
     app: str
 
 
+@dataclass(frozen=True)
+class _Apps:
+    app: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class _Garbage:
+    keep: int
+    dry_run: bool
+
+
 class Server:
     """Answers the requests of one host."""
 
@@ -106,7 +126,10 @@ class Server:
             "acknowledge": (_Job, lambda p, _: (self._acknowledge(p), None)),
             "lock": (_Nothing, lambda _, __: (read_lock(lock_path(os.environ)), None)),
             "activate": (ReleaseSpec, lambda p, _: (self._releases.activate(p), None)),
-            "releases": (_App, lambda p, _: (self._releases.state(p.app), None)),
+            "releases": (_Apps, lambda p, _: (self._list_releases(p), None)),
+            "rollback": (RollbackSpec, lambda p, _: (self._releases.rollback(p), None)),
+            "undeploy": (_App, lambda p, _: (self._undeploy(p), None)),
+            "gc": (_Garbage, lambda p, _: (self._collect_garbage(p), None)),
             "captures": (_Nothing, lambda _, __: (read_captures(home.system), None)),
         }
 
@@ -185,6 +208,19 @@ class Server:
     def _acknowledge(self, params: _Job) -> Dict[str, Any]:
         self._jobs.acknowledge(params.job_id)
         return {}
+
+    def _list_releases(self, params: _Apps) -> Dict[str, Any]:
+        states = self._releases.states() if params.app is None else (self._releases.state(params.app),)
+        return {"apps": [to_wire(state) for state in states]}
+
+    def _undeploy(self, params: _App) -> Dict[str, Any]:
+        self._releases.undeploy(params.app)
+        return {}
+
+    def _collect_garbage(self, params: _Garbage) -> Collected:
+        if not params.dry_run:
+            self._jobs.tidy_up()
+        return garbage.collect(self._home, params.keep, params.dry_run)
 
 
 def serve(home: Home) -> int:

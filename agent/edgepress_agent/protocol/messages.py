@@ -22,7 +22,10 @@ verb            params (blob)                                  result (blob)
 ``acknowledge`` ``job_id``                                     ``{}``: the job's directory is deleted
 ``lock``        --                                             :class:`LockState`
 ``activate``    :class:`ReleaseSpec`                           :class:`ReleaseState`
-``releases``    ``app``                                        :class:`ReleaseState`
+``releases``    ``app`` (None: of all)                         ``{"apps": [ReleaseState, ...]}``
+``rollback``    :class:`RollbackSpec`                          :class:`ReleaseState`
+``undeploy``    ``app``                                        ``{}``: the application has no release any more
+``gc``          ``keep, dry_run``                              :class:`Collected`
 ``captures``    --                                             :class:`Captures`
 =============== ============================================== =====================================================
 
@@ -44,13 +47,20 @@ from edgepress_agent.protocol.measurement import Phases as Phases
 from edgepress_agent.protocol.measurement import ProcessRun as ProcessRun
 from edgepress_agent.protocol.measurement import Reading as Reading
 from edgepress_agent.protocol.measurement import SampleBlock as SampleBlock
+from edgepress_agent.protocol.releases import Collected as Collected
+from edgepress_agent.protocol.releases import HealthCheck as HealthCheck
+from edgepress_agent.protocol.releases import Release as Release
+from edgepress_agent.protocol.releases import ReleaseSpec as ReleaseSpec
+from edgepress_agent.protocol.releases import ReleaseState as ReleaseState
+from edgepress_agent.protocol.releases import RollbackSpec as RollbackSpec
 from edgepress_agent.protocol.wire import Wire
 
 # PROTOCOL_VERSION history. A change to any class or verb here needs a line:
 #   1  first version
 #   2  measurement: plans that stop by themselves and warm up until steady, sample blocks with a sentinel, readings of
 #      the board while a worker runs, memory by phase, governor and affinity, the verb "captures"
-PROTOCOL_VERSION = 2
+#   3  releases: health checks, "rollback", "undeploy", "gc"; "releases" of all applications, with hash and time
+PROTOCOL_VERSION = 3
 
 JOB_KINDS = ("benchmark", "evaluate", "install")
 # queued: waits for the board's lock. ended: report.json is complete. failed: report.json says why.
@@ -72,6 +82,7 @@ ERROR_CODES = (
     "cancelled",
     "busy",  # the board's lock is held: details has the holder
     "install-failed",  # a runtime could not be installed: details has the end of the log
+    "unhealthy",  # a health check failed after a switch: details has the end of what it said
     "internal",  # a fault of the agent's own: details has the traceback
 )
 
@@ -276,23 +287,3 @@ class Captures(Wire):
 
     files: Dict[str, Any]  # path below the root -> text
     commands: Dict[str, Any]  # command line -> output
-
-
-@dataclass(frozen=True)
-class ReleaseSpec(Wire):
-    """A model to become an application's current release. It is in the content store and has passed its check."""
-
-    app: str
-    model_sha256: str
-    manifest: Dict[str, Any]  # recipe, input spec, outputs, labels, runtime: what an application needs
-
-
-@dataclass(frozen=True)
-class ReleaseState(Wire):
-    """What an application on the board uses."""
-
-    app: str
-    current: Optional[str]  # release id
-    previous: Optional[str]
-    releases: Tuple[str, ...]  # oldest first
-    path: Optional[str]  # stable path of the current model, absolute

@@ -19,6 +19,7 @@ from edgepress.errors import AgentError, LinkLostError, ProtocolError
 from edgepress.progress import Task
 from edgepress.transport.agent_errors import agent_error
 from edgepress.transport.base import Channel, printable
+from edgepress.transport.release_requests import ReleaseRequests
 from edgepress_agent.protocol.codec import WireError, loads, to_wire
 from edgepress_agent.protocol.frames import CHUNK_BYTES, Frame, StreamEnded, encode_frame, read_frame
 from edgepress_agent.protocol.messages import (
@@ -34,8 +35,6 @@ from edgepress_agent.protocol.messages import (
     JobSpec,
     JobState,
     LockState,
-    ReleaseSpec,
-    ReleaseState,
 )
 
 ANSWER_TIMEOUT_S = 60.0  # beside what a request itself may wait
@@ -49,7 +48,7 @@ FINAL_STATUSES = ("ended", "failed", "cancelled")
 Answer = TypeVar("Answer")
 
 
-class AgentClient:
+class AgentClient(ReleaseRequests):
     """One conversation with an agent, over a channel that the caller has opened. Not for use by several threads.
 
     Every method raises :class:`LinkLostError` when the channel ends or a deadline passes, :class:`ProtocolError` when
@@ -185,14 +184,6 @@ class AgentClient:
     def lock(self) -> LockState:
         """Ask who holds the board."""
         return self._ask("lock", LockState)
-
-    def activate(self, spec: ReleaseSpec) -> ReleaseState:
-        """Make a model the current release of an application, atomically."""
-        return self._ask("activate", ReleaseState, to_wire(spec))
-
-    def releases(self, app: str) -> ReleaseState:
-        """Ask what an application uses."""
-        return self._ask("releases", ReleaseState, {"app": app})
 
     def close(self) -> None:
         """End the conversation; the agent ends, its jobs go on."""

@@ -37,8 +37,6 @@ from edgepress_agent.protocol.messages import (
     JobState,
     LockState,
     Memory,
-    ReleaseSpec,
-    ReleaseState,
 )
 from support.reach_agents import HELLO, MemoryStore
 
@@ -196,26 +194,20 @@ class TestJobs:
             client_answering(result).jobs()
 
     def test_the_short_verbs_carry_their_parameters(self) -> None:
-        release = ReleaseState("digits", "000001-abc", None, ("000001-abc",), "/path")
         client, agent = client_of(
             {
                 "cancel": lambda p, _: Answer(job_state("cancelled")),
                 "acknowledge": lambda p, _: Answer(),
                 "lock": lambda p, _: Answer(LockState(False)),
-                "activate": lambda p, _: Answer(release),
-                "releases": lambda p, _: Answer(release),
             }
         )
         assert client.cancel("j1").status == "cancelled"
         client.acknowledge("j1")
         assert not client.lock().held
-        assert client.activate(ReleaseSpec("digits", SHA256, {"a": [1]})) == client.releases("digits") == release
         assert [(verb, params) for verb, params, _ in agent.requests] == [
             ("cancel", {"job_id": "j1"}),
             ("acknowledge", {"job_id": "j1"}),
             ("lock", {}),
-            ("activate", {"app": "digits", "model_sha256": SHA256, "manifest": {"a": [1]}}),
-            ("releases", {"app": "digits"}),
         ]
 
 
