@@ -73,7 +73,8 @@ class RunningJob:
             Fault: see :func:`run_worker`.
         """
         with (self.folder.path / LOG).open("ab") as log:
-            return run_worker(runtime.python, task, deadline_s, log, self._tell, watch)
+            memory_bytes = self.facts.memory_total_bytes or None
+            return run_worker(runtime.python, task, deadline_s, log, self._tell, watch, memory_bytes)
 
     def _tell(self, done: int, total: int) -> None:
         self.progress(done, total, f"sample {done} of {total}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -15,6 +16,9 @@ from edgepress_agent.faults import Fault
 from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
 from edgepress_agent.protocol.messages import Failure
 from edgepress_agent.worker_task import Task, WorkerResult
+
+# No host fetches a larger file, and nobody looks at a core dump.
+_LIMITS = {resource.RLIMIT_FSIZE: 1 << 30, resource.RLIMIT_CORE: 0}
 
 
 class Watch(Protocol):
@@ -37,6 +41,7 @@ def run_worker(
     log: IO[bytes],
     on_progress: Callable[[int, int], None],
     watch: Optional[Watch] = None,
+    memory_bytes: Optional[int] = None,
 ) -> WorkerResult:
     """Run a task in a fresh process of its own.
 
@@ -46,6 +51,8 @@ def run_worker(
         log: takes what the worker and its libraries write to stdout and stderr.
         on_progress: called with the number of samples done, and of all.
         watch: looks at the board from warm-up to the end.
+        memory_bytes: of data that the worker may have, so that a model which asks for more is refused, and not the
+            whole board brought to a halt.
 
     Raises:
         Fault: what the worker reported ("model-rejected", "model-failed", "bad-request", ...); "worker-killed" with
@@ -53,6 +60,7 @@ def run_worker(
     """
     read_end, write_end = os.pipe()
     end = time.monotonic() + deadline_s
+    limits = {**_LIMITS, **({} if memory_bytes is None else {resource.RLIMIT_DATA: memory_bytes})}
     forked_ns = time.monotonic_ns()
     try:
         process = subprocess.Popen(
@@ -61,7 +69,7 @@ def run_worker(
             stdout=log,
             stderr=log,
             pass_fds=(write_end,),
-            preexec_fn=launch.die_with_parent(),
+            preexec_fn=launch.die_with_parent(limits),
         )
     except BaseException:
         os.close(read_end)
