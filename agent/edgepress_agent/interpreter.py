@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING, Any, Sequence, Tuple
 
 from edgepress_agent.faults import Fault
-from edgepress_agent.protocol.tensors import quantize
+from edgepress_agent.protocol.tensors import dequantize, quantize
 
 if TYPE_CHECKING:
     from edgepress_agent.protocol.tensors import Array
@@ -68,6 +68,16 @@ class Model:
         self._inputs = _ordered(inputs, input_positions, "inputs")
         self._outputs = _ordered(outputs, output_positions, "outputs")
 
+    @property
+    def interpreter(self) -> Any:
+        """The runtime's own object."""
+        return self._interpreter
+
+    @property
+    def input_shapes(self) -> Tuple[Tuple[int, ...], ...]:
+        """The shape of each input, with the batch of 1."""
+        return tuple(tuple(details["shape"].tolist()) for details in self._inputs)
+
     def count_nodes(self) -> Tuple[int, int]:
         """Return how many nodes a delegate took over as a whole, and how many operators the model has."""
         names = [node["op_name"] for node in self._interpreter._get_ops_details()]
@@ -120,6 +130,19 @@ class Model:
     def outputs(self) -> Tuple[Array, ...]:
         """Return copies of the output tensors, raw."""
         return tuple(self._interpreter.get_tensor(details["index"]) for details in self._outputs)
+
+    def real_outputs(self) -> Tuple[Array, ...]:
+        """Return the outputs as real values, float32, without the batch."""
+        real = []
+        for array, details in zip(self.outputs(), self._outputs):
+            scale, zero_point = details["quantization"]
+            real.append(without_batch(dequantize(array, scale or None, zero_point)))
+        return tuple(real)
+
+
+def without_batch(output: Array) -> Array:
+    """Return an output without its leading axis of 1, where it has one."""
+    return output[0] if output.ndim and output.shape[0] == 1 else output
 
 
 def running() -> _RuntimeErrors:

@@ -250,8 +250,10 @@ def _write_outputs(path: str, collected: List[Tuple[Array, ...]]) -> None:
     """Write outputs stacked: an array (samples, ...) for each of the model's."""
     import numpy as np
 
+    from edgepress_agent.interpreter import without_batch
+
     with Path(path).open("wb") as stream:
-        write_arrays(stream, [np.stack([_without_batch(output) for output in column]) for column in zip(*collected)])
+        write_arrays(stream, [np.stack([without_batch(output) for output in column]) for column in zip(*collected)])
         stream.flush()
         os.fsync(stream.fileno())
 
@@ -269,7 +271,3 @@ def _read_inputs(task: Task) -> Tuple[Array, ...]:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise Fault("bad-request", f"inputs are arrays (samples, ...) of as many samples each; got {shapes}")
     return tuple(array[:1].copy() for array in arrays) if task.plan else arrays
-
-
-def _without_batch(output: Array) -> Array:
-    return output[0] if output.ndim and output.shape[0] == 1 else output
