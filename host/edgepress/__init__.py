@@ -25,20 +25,22 @@ if TYPE_CHECKING:
     from edgepress.compression.recipe import Recipe, load_recipe, shipped_recipes
     from edgepress.conversion import inspect
     from edgepress.data import Dataset, InputSpec
+    from edgepress.deploying import deploy
     from edgepress.devices.device import Device
     from edgepress.devices.inventory import Inventory
     from edgepress.errors import EdgepressError
     from edgepress.inference import infer
-    from edgepress.pipeline import bench, compress, convert, deploy, run
+    from edgepress.pipeline import bench, compress, convert, run
     from edgepress.table.result import Result
     from edgepress.table.store import ResultStore
+    from edgepress_agent.protocol.messages import HealthCheck
 
 _HOME = {
     "run": "edgepress.pipeline",
     "compress": "edgepress.pipeline",
     "convert": "edgepress.pipeline",
     "bench": "edgepress.pipeline",
-    "deploy": "edgepress.pipeline",
+    "deploy": "edgepress.deploying",
     "infer": "edgepress.inference",
     "inspect": "edgepress.conversion",
     "Outcome": "edgepress.boards",
@@ -50,6 +52,7 @@ _HOME = {
     "InputSpec": "edgepress.data",
     "Device": "edgepress.devices.device",
     "Inventory": "edgepress.devices.inventory",
+    "HealthCheck": "edgepress_agent.protocol.messages",
     "Result": "edgepress.table.result",
     "ResultStore": "edgepress.table.store",
     "EdgepressError": "edgepress.errors",
@@ -72,6 +75,7 @@ __all__ = [
     "shipped_recipes",
     "Device",
     "Inventory",
+    "HealthCheck",
     "Artifact",
     "Outcome",
     "Result",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepress import boards, confirmation
+from edgepress import boards
 from edgepress.artifacts import Artifact, Source, make_artifact
 from edgepress.benchmarking.calibration import load_calibration
 from edgepress.benchmarking.comparison import LEAST_ROUNDS, Comparison, compare_runs
@@ -18,15 +18,13 @@ from edgepress.boards import Outcome, Terms
 from edgepress.confirmation import Candidate, Trial, judged_value
 from edgepress.conversion import convert_model, inspect
 from edgepress.data.loading import load_dataset
-from edgepress.devices.device import Device
-from edgepress.errors import DataError, InputError, OutputCheckError, RecipeError
+from edgepress.errors import DataError, InputError, RecipeError
 from edgepress.progress import Progress, Silent
 from edgepress.table.project import project_state
 from edgepress.table.recording import Subject
 from edgepress.table.store import ResultStore
 from edgepress.training.metrics import metric_named
 from edgepress.verification.goldens import goldens_of_file
-from edgepress.verification.output_check import OutputCheckLevel, check_outputs
 from edgepress.verification.reference import run_file, to_real
 from edgepress_converters.options import CALIBRATED_FORMATS, ConversionOptions
 from edgepress_converters.pool import WorkerPool
@@ -34,7 +32,6 @@ from edgepress_converters.pool import WorkerPool
 if TYPE_CHECKING:
     from edgepress.compression.steps import Judge
     from edgepress.data import Dataset
-    from edgepress_agent.protocol.messages import ReleaseState
     from edgepress_converters.model import TFLiteModel
 
 BOARD_SAMPLES = 500  # of the test split, at most: what a Pi Zero answers in seconds; the interval says how sure it is
@@ -216,48 +213,6 @@ def compare(
     calibration = load_calibration(device, first.physical_device)
     stable = all(row.verdict == "stable" for row in same)
     return outcome, compare_runs(runs[0], runs[1], calibration.floor if calibration else None, stable=stable)
-
-
-def deploy(
-    file: str | Path,
-    *,
-    device: str,
-    app: str | None = None,
-    runtime: str | None = None,
-    progress: Progress | None = None,
-) -> ReleaseState:
-    """Make a TFLite file an application's current model on a device, after the board itself ran it correctly.
-
-    Raises:
-        OutputCheckError: the board's outputs are wrong. DeploymentError, DeviceError: nothing was switched.
-    """
-    from edgepress.deployment import releases
-
-    shown = progress or Silent()
-    path = Path(file)
-    opened = _open(path)
-    artifact, model = (opened, opened.model) if isinstance(opened, Artifact) else (None, opened)
-    with WorkerPool() as pool:
-        goldens = artifact.goldens if artifact else goldens_of_file(model, pool)
-    with Device.open(device) as board:
-        chosen = board.runtime(runtime)
-        confirmation.require_compatible(model, chosen, board.name)
-
-        def check(outputs: tuple[Any, ...]) -> None:
-            verdict = check_outputs(goldens, model, outputs)
-            if verdict.level is OutputCheckLevel.WRONG:
-                raise OutputCheckError(f"{path} answers wrongly on {board.name}: {verdict.message}")
-
-        return releases.deploy(
-            board,
-            model,
-            app or (path.stem if path.stem != "model" else path.resolve().parent.name),
-            releases.manifest_of(model, chosen, artifact.report if artifact else None),
-            goldens.inputs,
-            check,
-            runtime=chosen,
-            progress=shown,
-        )
 
 
 def cache_folder(cache: Path | None) -> Path:

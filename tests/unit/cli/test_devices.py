@@ -1,14 +1,16 @@
 """--device means the same on every command."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 from click.testing import CliRunner
 
-from edgepress import inference, pipeline
+from edgepress import deploying, inference
 from edgepress.cli.deploy import deploy
 from edgepress.cli.infer import infer
 from edgepress.cli.table import table
+from edgepress.devices.device import Device
 from edgepress.inference import Answer
 from edgepress.table.store import ResultStore
 from edgepress_agent.protocol.messages import ReleaseState
@@ -38,13 +40,16 @@ def test_infer_asks_each_device_of_a_group_and_prints_one_document(monkeypatch):
     assert [answer["device"] for answer in answers] == ["pi4", "pi5"]
 
 
-def test_deploy_reaches_each_device_of_a_group(monkeypatch):
-    release = ReleaseState(app="a", current="1", previous=None, releases=("1",), path="/a")
-    monkeypatch.setattr(pipeline, "deploy", lambda file, **_: release)
+def test_deploy_reaches_each_device_of_a_group_and_makes_the_file_ready_once(monkeypatch):
+    packed = []
+    monkeypatch.setattr(deploying, "pack", lambda file, app: packed.append(file))
+    monkeypatch.setattr(Device, "open", lambda name: nullcontext(name))
+    monkeypatch.setattr(deploying, "deliver", lambda parcel, board, **_: ReleaseState("a", "1", None, (), board))
 
     releases = json.loads(output_of(deploy, "m.tflite", "-d", "@shelf,local", "--json"))["releases"]
 
-    assert [one["device"] for one in releases] == ["pi4", "pi5", "local"]
+    assert [(one["device"], one["path"]) for one in releases] == [(n, n) for n in ("pi4", "pi5", "local")]
+    assert len(packed) == 1
 
 
 def test_the_table_takes_groups_and_names_that_left_the_inventory(monkeypatch, tmp_path):

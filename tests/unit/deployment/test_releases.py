@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepress.deployment.releases import deploy, manifest_of
+from edgepress.deployment.releases import deploy, manifest_of, plan_deployment, rollback
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
-from edgepress.errors import DeploymentError, OutputCheckError
-from edgepress_agent.protocol.messages import ReleaseState, Runtime
+from edgepress.errors import AgentError, DeploymentError, OutputCheckError
+from edgepress_agent.protocol.messages import HealthCheck, ReleaseState, Runtime
 from edgepress_converters.flatbuffer import read_model
 from edgepress_converters.model import TensorSpec, TFLiteModel
 
@@ -61,7 +61,7 @@ def test_wrong_outputs_leave_the_old_release(board: Device) -> None:
 
     with pytest.raises(OutputCheckError, match="120 quanta"):
         release(board, read_model(MODELS / "dense_float32.tflite"), refuse)
-    assert board.client.releases("digits") == old
+    assert board.client.releases("digits") == (old,)
 
 
 def test_a_model_that_the_board_refuses_leaves_the_old_release(board: Device, tmp_path: Path) -> None:
@@ -75,7 +75,38 @@ def test_a_model_that_the_board_refuses_leaves_the_old_release(board: Device, tm
     )
     with pytest.raises(DeploymentError, match=r"cut\.tflite was not activated.*golden inputs failed.*still in use"):
         release(board, cut)
-    assert board.client.releases("digits") == old
+    assert board.client.releases("digits") == (old,)
+
+
+def test_a_release_that_is_not_healthy_is_taken_back_by_the_board(board: Device) -> None:
+    old = release(board, read_model(MODELS / "conv_int8.tflite"))
+    model = read_model(MODELS / "dense_float32.tflite")
+    sick = HealthCheck(command=("sh", "-c", "echo no camera; exit 1"))
+    with pytest.raises(DeploymentError, match=rf"status 1: no camera; digits uses {old.current} again.*still in use"):
+        deploy(board, model, "digits", {}, inputs_of(model), accept, health=sick)
+    assert board.client.releases("digits") == (old,)
+
+
+def test_rollback_leads_to_what_was_replaced_until_there_is_nothing_more(board: Device) -> None:
+    first, second = (release(board, read_model(MODELS / name)) for name in ("conv_int8.tflite", "dense_float32.tflite"))
+    assert rollback(board, "digits").current == first.current
+    with pytest.raises(DeploymentError, match=rf"uses {first.current}.*other releases: {second.current}. `--to"):
+        rollback(board, "digits")
+    assert rollback(board, "digits", second.current).current == second.current
+    with pytest.raises(AgentError, match="no application 'letters' on this board; there is digits"):
+        rollback(board, "letters")
+
+
+def test_a_plan_says_what_would_be_sent_and_replaced_and_changes_nothing(board: Device) -> None:
+    model, runtime = read_model(MODELS / "conv_int8.tflite"), board.runtime()
+    plan = plan_deployment(board, model, "digits", runtime)
+    assert (plan.bytes_to_send, plan.current, plan.changes) == (model.size_bytes, None, True)
+    assert plan.disk_free_bytes > 0
+    assert board.client.releases() == ()
+    old = release(board, model)
+    plan = plan_deployment(board, model, "digits", runtime)
+    assert (plan.bytes_to_send, plan.current, plan.changes) == (0, old.current, False)
+    assert plan_deployment(board, read_model(MODELS / "dense_float32.tflite"), "digits", runtime).changes
 
 
 def test_the_manifest_says_how_to_feed_the_model() -> None:
@@ -92,7 +123,7 @@ def test_the_manifest_says_how_to_feed_the_model() -> None:
         "scale": 0.5,
         "zero_point": -3,
     }
-    assert manifest["runtime"] == {"name": "ai-edge-litert", "version": "2.1.6"}
+    assert manifest["runtime"] == {"name": "ai-edge-litert", "version": "2.1.6", "python": "/usr/bin/python3"}
     assert (manifest["recipe_id"], manifest["input_spec"]) == ("r1", {"labels": ["0"]})
     assert manifest_of(model, runtime)["recipe"] is None
     json.dumps(manifest)
