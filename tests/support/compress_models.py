@@ -105,7 +105,8 @@ def largest_difference(first: Any, second: Any, seed: int = 0) -> float:
 
 @st.composite
 def models(draw: st.DrawFn) -> Any:
-    """Random small models on 4x4x2 pictures: branches, merges, shared layers, nested models, operations, two inputs."""
+    """Random small models on 4x4x2 pictures: branches, merges, shared layers, nested models, operations, two inputs,
+    slices, reshapes, attention."""
     seed = draw(st.integers(0, 2**16))
     with seeded(seed):
         return randomised(_random_model(draw), seed)
@@ -151,6 +152,31 @@ def _random_model(draw: st.DrawFn) -> Any:
     def operation(x: Any) -> Any:
         return keras.ops.relu(x * 2.0 + 1.0)
 
+    def sliced(x: Any) -> Any:
+        start = draw(st.integers(0, x.shape[-1] - 1))
+        return layers.Concatenate()([x[..., start:], layers.Conv2D(2, 1)(x[..., : start + 1])])
+
+    def split(x: Any) -> Any:
+        parts = keras.ops.split(layers.Conv2D(6, 1)(x), draw(st.sampled_from([2, 3, [1, 5]])), axis=-1)
+        return layers.Concatenate()([parts[-1], *parts[:-1]])
+
+    def shuffled(x: Any) -> Any:
+        x = layers.Reshape((4, 4, 2, 3))(layers.Conv2D(6, 1)(x))
+        return keras.ops.reshape(layers.Permute((1, 2, 4, 3))(x), (-1, 4, 4, 6))
+
+    def attention(x: Any) -> Any:
+        rows = layers.Reshape((16, x.shape[-1]))(x)
+        rows = layers.Add()([rows, layers.MultiHeadAttention(3, 2)(layers.RMSNormalization()(rows), rows)])
+        return layers.Reshape((4, 4, x.shape[-1]))(rows)
+
+    def mixed(x: Any) -> Any:
+        rows = layers.Permute((2, 1))(layers.Reshape((16, x.shape[-1]))(x))
+        rows = layers.Dense(16)(layers.Dense(8, activation="tanh")(rows))
+        return layers.Reshape((4, 4, x.shape[-1]))(layers.Permute((2, 1))(rows))
+
+    def normalised(x: Any) -> Any:
+        return layers.GroupNormalization(draw(st.sampled_from([1, 2, -1])))(layers.Conv2D(6, 1)(x))
+
     def merge(x: Any) -> Any:
         other = draw(st.sampled_from(tensors))
         if other.shape == x.shape and draw(st.booleans()):
@@ -160,7 +186,23 @@ def _random_model(draw: st.DrawFn) -> Any:
     steps = draw(
         st.lists(
             st.sampled_from(
-                [conv, conv, norm, depthwise, shared_twice, nested, gated, grouped, residual, operation, merge]
+                [
+                    *(
+                        conv,
+                        conv,
+                        norm,
+                        depthwise,
+                        shared_twice,
+                        nested,
+                        gated,
+                        grouped,
+                        residual,
+                        operation,
+                        merge,
+                        merge,
+                    ),
+                    *(sliced, split, shuffled, attention, mixed, normalised),
+                ]
             ),
             min_size=1,
             max_size=6,

@@ -26,7 +26,7 @@ class NewLayer:
     weights: Sequence[NDArray[Any]] | None = None
 
 
-def reconfigured(layer: Any, **changes: Any) -> Any:
+def reconfigured(layer: Any, /, **changes: Any) -> Any:
     """Return a fresh, unbuilt layer of the same class and configuration but for ``changes``."""
     return type(layer).from_config({**layer.get_config(), **changes})
 
@@ -125,10 +125,17 @@ def _accepted(layer: Any, node: Node, kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name in known}
 
 
+def set_weights(layer: Any, weights: Sequence[NDArray[Any]]) -> None:
+    """Give a layer weights, in ``get_weights()`` order, and have it take notice of them."""
+    layer.set_weights(list(weights))
+    if isinstance(layer, keras.layers.Normalization):  # it computes with copies
+        layer.finalize_state()
+
+
 def _set_weights(name: str, new: NewLayer) -> None:
     weights = [np.asarray(weight) for weight in new.weights or ()]
     expected = [tuple(weight.shape) for weight in new.layer.weights]
     given = [weight.shape for weight in weights]
     if expected != given:
         raise CompressionError(f"layer {name!r} was rebuilt with weights of shapes {expected} but is to get {given}")
-    new.layer.set_weights(weights)
+    set_weights(new.layer, weights)

@@ -22,8 +22,11 @@ from edgepress.training.objective import Objective
 
 Criterion = Literal["l1", "l2", "batchnorm-scale", "geometric-median", "taylor"]
 Scores = NDArray[np.float64]
-OfFilters = Callable[[str, NDArray[np.float64]], Scores]
-"""From a layer's name and its filters as rows ``(filters, weights)``: a number for each filter."""
+Made = tuple[str, str]
+"""A layer's name, and what it makes: ``filters``, ``units``, ``heads``."""
+
+OfFilters = Callable[[Made, NDArray[np.float64]], Scores]
+"""From who makes them and the filters as rows ``(filters, weights)``: a number for each filter."""
 
 _TAYLOR_BATCHES = 8
 
@@ -31,19 +34,18 @@ _TAYLOR_BATCHES = 8
 def scores_of(channels: Channels, group: Group, of_filters: OfFilters) -> Scores:
     """Return a number for each of ``group.atoms``, whose mean is 1 (or all are 0)."""
     total = np.zeros(len(group.atoms))
-    for name in group.producers:
-        layer = channels.graph.layers()[name]
-        makes = channels.layers[name].makes
-        assert makes is not None
-        total += _by_atom(channels, group, makes, of_filters(name, filters_of(channels, name, layer.get_weights())))
+    for made in zip(group.producers, group.kinds, strict=True):
+        name, kind = made
+        filters = filters_of(channels, made, channels.graph.layers()[name].get_weights())
+        total += _by_atom(channels, group, channels.layers[name].makes[kind], of_filters(made, filters))
     return _normalised(total)
 
 
-def filters_of(channels: Channels, name: str, weights: list[Any]) -> NDArray[np.float64]:
+def filters_of(channels: Channels, made: Made, weights: list[Any]) -> NDArray[np.float64]:
     """Return a layer's kernels as one row for each channel that it makes; biases are not among them."""
+    name, kind = made
     binding = channels.layers[name]
-    makes = binding.makes
-    assert makes is not None
+    makes = binding.makes[kind]
     rows = []
     for values, axes in zip(weights, binding.weights, strict=True):
         axis = next((axis for axis, labels in enumerate(axes) if labels is not None and _made_by(labels, makes)), None)
@@ -71,7 +73,7 @@ def criterion_named(
         return lambda group: _by_batchnorm_scale(channels, group)
     if criterion == "taylor":
         sensitivity = _sensitivity(channels, model, data, objective)
-        return lambda group: scores_of(channels, group, lambda name, _: sensitivity[name])
+        return lambda group: scores_of(channels, group, lambda made, _: sensitivity[made])
     of_filters = _OF_FILTERS[criterion]
     return lambda group: scores_of(channels, group, of_filters)
 
@@ -99,16 +101,16 @@ _OF_FILTERS: Mapping[str, OfFilters] = {
 }
 
 
-def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: Objective) -> dict[str, Scores]:
-    """The square of gradient times weight, summed over a filter first and over batches then, by name of layer."""
+def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: Objective) -> dict[Made, Scores]:
+    """The square of gradient times weight, summed over a filter first and over batches then."""
     import tensorflow as tf
 
     copy = copy_of(model)
     judged = flat(copy)
     judged.compile(loss=list(objective.loss), loss_weights=list(objective.loss_weights) or None)
     layers = read(copy).layers()
-    found: dict[str, Scores] = {}
-    makers = [name for name, binding in channels.layers.items() if binding.makes is not None and name in layers]
+    found: dict[Made, Scores] = {}
+    makers = [name for name, binding in channels.layers.items() if binding.makes and name in layers]
     makers = [name for name in makers if layers[name].weights]
     for number, batch in enumerate(batches(data.train)):
         if number == _TAYLOR_BATCHES:
@@ -125,8 +127,9 @@ def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: 
                 np.asarray(tf.convert_to_tensor(g)) * np.asarray(w)
                 for g, w in zip(gradients[name], weights[name], strict=True)
             ]
-            change = np.square(filters_of(channels, name, products).sum(axis=1))
-            found[name] = found.get(name, 0) + change
+            for kind in channels.layers[name].makes:
+                change = np.square(filters_of(channels, (name, kind), products).sum(axis=1))
+                found[name, kind] = found.get((name, kind), 0) + change
     return found
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepress.compression.graph.reader import Graph
+from edgepress.compression.graph.channels import Alive, Binding
+from edgepress.compression.graph.reader import Graph, Shape
+from edgepress.compression.graph.rebuild import reconfigured
 from edgepress.errors import CompressionError
 
 TOLERANCE = 1e-4
@@ -76,7 +79,7 @@ def with_other_statistics(
     """Return weights in which nothing is as trivial as in a fresh layer, where it would hide mistakes.
 
     Weights of BatchNormalization layers are moved at random by about their own size: no mean of 0 and variance of 1 is
-    left, and a trained layer's scale is, so that deep models stay in range. Vectors that have one value throughout
+    left, and a trained layer's scale is, so that deep models stay in range. Weights that have one value throughout
     (biases of 0, scales of 1 or 1e-6) get different ones.
     """
     generator = np.random.default_rng(seed)
@@ -107,27 +110,47 @@ def _moved(value: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
 
 
 def _is_trivial(value: NDArray[Any]) -> bool:
-    return value.ndim == 1 and value.size > 1 and bool((value == value[0]).all())
+    return value.size > 1 and bool((value == value.flat[0]).all())
 
 
-class NormalisedOverTheRest(keras.layers.LayerNormalization):  # type: ignore[misc]
-    """A LayerNormalization whose mean and variance are those of some of its channels, like that of a smaller model."""
+class OverTheRest(keras.layers.Layer):  # type: ignore[misc]
+    """A layer that takes statistics over channels, over some of them only, like that of a smaller model.
 
-    @classmethod
-    def like(cls, layer: Any, name: str, alive: NDArray[np.bool_]) -> Self:
-        made: Self = cls(**{**layer.get_config(), "name": name})
-        made.alive = alive.astype(np.float32)
-        return made
+    It has the whole layer's weights; channels that are not among the rest are 0 behind it.
+    """
+
+    def __init__(self, layer: Any, binding: Binding, alive: Alive, name: str) -> None:
+        super().__init__(name=name)
+        self._whole = reconfigured(layer)
+        self._smaller = partial(reconfigured, layer)
+        rest = alive[binding.outputs[0]]
+        self._rest = np.flatnonzero(rest)
+        self._places = np.where(rest, np.cumsum(rest) - 1, len(self._rest))  # behind the last: a zero
+        self._axes = [
+            [(axis, np.flatnonzero(alive[labels])) for axis, labels in enumerate(axes) if labels is not None]
+            for axes in binding.weights
+        ]
+
+    def build(self, input_shape: Shape) -> None:
+        self._whole.build(input_shape)
+        smaller = self._smaller()
+        smaller.build((*input_shape[:-1], len(self._rest)))
+
+        def over_the_rest(inputs: Any) -> Any:
+            weights = []
+            for weight, axes in zip(self._whole.weights, self._axes, strict=True):
+                for axis, kept in axes:
+                    weight = keras.ops.take(weight, kept, axis)
+                weights.append(weight)
+            with keras.StatelessScope(state_mapping=list(zip(smaller.weights, weights, strict=True))):
+                return smaller(keras.ops.take(inputs, self._rest, -1))
+
+        self._over_the_rest = over_the_rest  # and not the smaller layer, whose weights are not this one's
 
     def call(self, inputs: Any) -> Any:
-        count = self.alive.sum()
-        mean = keras.ops.sum(inputs * self.alive, axis=-1, keepdims=True) / count
-        centred = (inputs - mean) * self.alive
-        variance = keras.ops.sum(keras.ops.square(centred), axis=-1, keepdims=True) / count
-        outputs = centred / keras.ops.sqrt(variance + self.epsilon)
-        if self.scale:
-            outputs = outputs * self.gamma
-        return outputs + self.beta if self.center else outputs
+        outputs = self._over_the_rest(inputs)
+        with_zero = keras.ops.concatenate([outputs, keras.ops.zeros_like(outputs[..., :1])], -1)
+        return keras.ops.take(with_zero, self._places, -1)
 
 
 def _before_activation(tensor: Any) -> Any:

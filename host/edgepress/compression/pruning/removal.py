@@ -21,7 +21,6 @@ from edgepress.training.batchnorm import reestimate_batchnorm
 from edgepress.training.fit import fine_tune
 
 _SMALLEST_MULTIPLE = 4  # one SIMD register of float32; fewer filters than this are not worth removing
-_SETTING = {"filters": "filters", "neurons": "units"}  # structure -> what layers that have it call their number
 
 
 def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> StepOutcome:
@@ -32,8 +31,7 @@ def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> Ste
     """
     assert settings.importance is not None  # filled in by the recipe for these structures
     channels = channels_of(read(model), rule_for)
-    setting = _SETTING[settings.structure]
-    groups, skipped = removable_groups(channels, setting, settings.keep)
+    groups, skipped = removable_groups(channels, settings.structure, settings.keep)
     score = criterion_named(settings.importance, channels, model, context.data, context.objective)
     shares = _shares(groups, score, settings)
     removed, too_small = _choose(groups, score, shares, settings)
@@ -52,9 +50,9 @@ def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> Ste
     )
     notes = [tuned.summary]
     if not changed:
-        notes.append(f"no {setting[:-1]} was removed: see what was skipped and why")
+        notes.append(f"no {settings.structure[:-1]} was removed: see what was skipped and why")
     else:
-        notes.append(f"same logits as with these {setting} zeroed, to {surgery.largest_difference:.1e} of the largest")
+        notes.append(f"same logits as with what was removed zeroed, to {surgery.largest_difference:.1e} of the largest")
     if surgery.folded:
         notes.append(f"constants of removed channels are in the biases behind {', '.join(surgery.folded)}")
     return StepOutcome(
@@ -63,18 +61,18 @@ def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> Ste
         changed,
         (*skipped, *too_small),
         tuple(notes),
-        choices={setting: counts},
+        choices=counts,
         largest_difference=surgery.largest_difference if changed else None,
     )
 
 
 def removable_groups(
-    channels: Channels, setting: str, keep: Sequence[str] = ()
+    channels: Channels, structure: str, keep: Sequence[str] = ()
 ) -> tuple[list[Group], tuple[Skip, ...]]:
     """Return the groups of a structure that may lose channels, and each other layer of it with the reason.
 
     Args:
-        setting: ``filters``: groups that a convolution has a part in; ``units``: others that layers with units make.
+        structure: ``filters``: groups that a convolution has a part in; ``neurons``: all others (units, heads).
         keep: patterns of names of layers (``*`` and ``?``) whose channels all stay.
 
     Raises:
@@ -87,8 +85,7 @@ def removable_groups(
     groups: list[Group] = []
     skipped: dict[str, Skip] = {}
     for group in channels.groups:
-        has = {kind for kind in _SETTING.values() for name in group.producers if hasattr(layers[name], kind)}
-        if setting not in has or (setting == "units" and "filters" in has):
+        if ("filters" in group.kinds) != (structure == "filters"):
             continue
         kept = [name for name in group.producers if any(fnmatch(name, pattern) for pattern in keep)]
         why = group.frozen or (f"keep leaves {kept[0]} alone" if kept else None)
@@ -146,7 +143,7 @@ def _choose(
             why = (
                 "all of its channels matter more than the others'"
                 if share == 0
-                else f"it has {count} {_SETTING[settings.structure]}, too few to remove {share:.0%} in multiples of "
+                else f"it has {count} {group.kinds[0]}, too few to remove {share:.0%} in multiples of "
                 f"{settings.round_to} or 4"
             )
             skipped.extend(Skip(name, why) for name in group.producers)
@@ -155,15 +152,15 @@ def _choose(
     return np.concatenate(removed), tuple(skipped)
 
 
-def _changes(channels: Channels, removed: NDArray[np.int64]) -> tuple[tuple[Change, ...], dict[str, int]]:
-    """What was done to each layer that lost channels of its own, and how many it has left."""
+def _changes(channels: Channels, removed: NDArray[np.int64]) -> tuple[tuple[Change, ...], dict[str, dict[str, int]]]:
+    """What was done to each layer that lost channels of its own, and how many it has left, by kind and name."""
     alive = channels.alive(removed)
-    layers = channels.graph.layers()
     changed: list[Change] = []
-    counts: dict[str, int] = {}
+    counts: dict[str, dict[str, int]] = {}
     for name, binding in channels.layers.items():
-        if binding.makes is not None and not alive[binding.makes].all():
-            counts[name] = int(alive[binding.makes].sum())
-            word = "filters" if hasattr(layers[name], "filters") else "units"
-            changed.append(Change(name, f"{len(binding.makes)} -> {counts[name]} {word}"))
+        for kind, labels in binding.makes.items():
+            left = int(alive[labels].sum())
+            if left < len(labels):
+                counts.setdefault(kind, {})[name] = left
+                changed.append(Change(name, f"{len(labels)} -> {left} {kind}"))
     return tuple(changed), counts

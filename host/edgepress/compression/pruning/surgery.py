@@ -6,6 +6,8 @@ added to the bias of what reads it, or taken from the mean of the BatchNorm behi
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +16,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepress.compression.graph.channels import Alive, Binding, Channels, Constants, Labels, not_constant
-from edgepress.compression.graph.reader import Node, read
-from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured
-from edgepress.compression.pruning.proof import NormalisedOverTheRest, prove, with_other_statistics
+from edgepress.compression.graph.channels import Alive, Channels, Constants, Kept, Labels, not_constant
+from edgepress.compression.graph.reader import Graph, Node, read
+from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured, set_weights
+from edgepress.compression.pruning.proof import OverTheRest, prove, with_other_statistics
 
 LayerWeights = Mapping[str, list[NDArray[Any]]]
 """``get_weights()`` of each layer, by name."""
@@ -47,7 +49,7 @@ def remove_channels(channels: Channels, removed_atoms: NDArray[np.int64], seed: 
     """
     cut = _Cut(channels, channels.alive(removed_atoms))
     weights = {name: layer.get_weights() for name, layer in channels.graph.layers().items()}
-    pruned = rebuild(channels.graph, cut.replacements(), copy_weights=False)
+    pruned = rebuild(cut.graph(), cut.replacements(), copy_weights=False)
     other = with_other_statistics(channels.graph, weights, seed)
     reference = rebuild(channels.graph, cut.reference_layers(), copy_weights=False)
     _set(reference, cut.zeroed(other))
@@ -60,7 +62,7 @@ def remove_channels(channels: Channels, removed_atoms: NDArray[np.int64], seed: 
 
 def _set(model: Any, weights: LayerWeights) -> None:
     for name, layer in read(model).layers().items():
-        layer.set_weights(weights[name])
+        set_weights(layer, weights[name])
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +87,29 @@ class _Cut:
         self._channels = channels
         self._graph = channels.graph
         self._alive = alive
+        self._kept = Kept(alive)
         self._affected = {
-            name: binding for name, binding in channels.layers.items() if any(map(self._loses, _labels_of(binding)))
+            name: binding for name, binding in channels.layers.items() if any(map(self._loses, binding.labels()))
         }
+
+    def graph(self) -> Graph:
+        """The graph with the arguments of its calls that are others for the smaller model, such as ends of slices."""
+
+        def called(node: Node) -> Node:
+            changes = self._channels.bindings[node.index].arguments
+            if changes is None:
+                return node
+            bound = inspect.signature(node.operation.call).bind(*node.args, **node.kwargs)
+            bound.arguments.update(changes(self._kept))
+            return dataclasses.replace(node, args=bound.args, kwargs=bound.kwargs)
+
+        return dataclasses.replace(self._graph, nodes=tuple(map(called, self._graph.nodes)))
 
     def replacements(self) -> dict[str, list[NewLayer]]:
         """The layers that become smaller, unbuilt."""
         nodes = {node.name: node for node in self._graph.nodes}
         return {
-            name: [NewLayer(reconfigured(nodes[name].operation, name=name, **binding.settings(self._count)))]
+            name: [NewLayer(reconfigured(nodes[name].operation, name=name, **binding.settings(self._kept)))]
             for name, binding in self._affected.items()
             if binding.settings is not None
         }
@@ -102,7 +118,7 @@ class _Cut:
         """Layers of the whole model that compute something else once channels are gone."""
         layers = self._graph.layers()
         return {
-            name: [NewLayer(NormalisedOverTheRest.like(layers[name], name, self._alive[binding.outputs[0]]))]
+            name: [NewLayer(OverTheRest(layers[name], binding, self._alive, name))]
             for name, binding in self._affected.items()
             if binding.over_channels
         }
@@ -123,7 +139,7 @@ class _Cut:
             for index, axes in enumerate(binding.weights):
                 for axis, labels in enumerate(axes):
                     if labels is not None:
-                        cut[name][index] = np.compress(self._alive[labels], cut[name][index], axis=axis)
+                        cut[name][index] = self._kept.of(labels, cut[name][index], axis)
         return cut
 
     def zeroed(self, weights: LayerWeights) -> dict[str, list[NDArray[Any]]]:
@@ -187,10 +203,3 @@ class _Cut:
 
     def _loses(self, labels: Labels) -> bool:
         return not self._alive[labels].all()
-
-    def _count(self, labels: Labels) -> int:
-        return int(self._alive[labels].sum())
-
-
-def _labels_of(binding: Binding) -> list[Labels]:
-    return [*binding.outputs, *(labels for axes in binding.weights for labels in axes if labels is not None)]

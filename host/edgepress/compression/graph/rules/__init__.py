@@ -14,7 +14,17 @@ Weights are those of ``get_weights()``, in its order, with the labels of every a
 be wrong without harm: every structural change is proven against the model with the same channels zeroed.
 """
 
-from edgepress.compression.graph.rules import applications, shapes, weighted  # noqa: F401  (they register themselves)
+from edgepress.compression.graph.rules import (  # noqa: F401  (they register themselves)
+    applications,
+    attention,
+    elementwise,
+    joining,
+    normalization,
+    positions,
+    recurrent,
+    shapes,
+    weighted,
+)
 from edgepress.compression.graph.rules.registry import channel_rule, rule_for
 
 __all__ = ["channel_rule", "rule_for"]

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from edgepress.compression.graph.channels import Call, Constants, Labels, Rule, not_constant
+from edgepress.compression.graph.channels import Call, Constants, Labels, Moved, Rule, not_constant
 
 _RULES: dict[type, Rule] = {}
 
@@ -54,3 +54,35 @@ def activated(call: Call, labels: Labels) -> Callable[[Constants], Constants]:
 
 def applied(function: Callable[[Any], Any], constants: Constants) -> Constants:
     return np.asarray(function(keras.ops.convert_to_tensor(constants, "float64")), np.float64)
+
+
+def zero_then(activation: Callable[[Constants], Constants], count: int) -> Callable[..., Constants]:
+    """The constant of a channel whose weights are zero."""
+    return lambda _, __: activation(np.zeros(count))
+
+
+def bias_of(layer: Any, outputs: Labels) -> tuple[tuple[Labels], ...]:
+    """The labels of a layer's bias, if it has one."""
+    return ((outputs,),) if layer.use_bias else ()
+
+
+def on_channels(axis: Any, call: Call) -> bool:
+    """Whether an axis, or a list of one, is the last of the first input."""
+    axes = axis if isinstance(axis, list | tuple) else (axis,)
+    rank = len(call.input_shapes[0])
+    return len(axes) == 1 and axes[0] % rank == rank - 1
+
+
+def moved_together(call: Call) -> Moved:
+    """Tie the inputs' channels on axes before the last; they are frozen where not all inputs have them."""
+    together = {}
+    for axis in sorted(set().union(*call.moved)):
+        found = [moved[axis] for moved in call.moved if axis in moved]
+        if len(found) == len(call.inputs) and {len(shape) for shape in call.input_shapes} == {
+            len(call.output_shapes[0])
+        }:
+            call.tie(*found)
+            together[axis] = max(found, key=len)
+        for labels in found if axis not in together else ():
+            call.freeze(labels, f"{call.node.name} joins them with positions")
+    return together
