@@ -117,8 +117,12 @@ def compress(
         metric_after=state.metric,
         parameters_before=first.cost.parameters,
         parameters_after=state.cost.parameters,
+        weight_bytes_before=first.cost.weight_bytes,
+        weight_bytes_after=state.cost.weight_bytes,
         macs_before=first.cost.macs,
         macs_after=state.cost.macs,
+        peak_activation_bytes_before=first.cost.peak_activation_bytes,
+        peak_activation_bytes_after=state.cost.peak_activation_bytes,
         seed=seed,
         notes=_notes(state.cost),
     )
@@ -204,9 +208,12 @@ def _resolve(spec: InputSpec, entries: list[StepEntry], conversion: ConversionOp
 
 
 def _notes(cost: Cost) -> tuple[str, ...]:
-    if not cost.uncounted:
-        return ()
-    return (f"MACs of these layers are not counted: {', '.join(cost.uncounted)}",)
+    notes = []
+    if cost.uncounted:
+        notes.append(f"MACs of these layers are not counted: {', '.join(cost.uncounted)}")
+    if cost.has_open_sizes:
+        notes.append("the model leaves sizes of its input open: MACs and activation memory count them as 1")
+    return tuple(notes)
 
 
 def _compiled_like(original: Any, model: Any) -> Any:

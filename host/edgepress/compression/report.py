@@ -21,7 +21,10 @@ class CompressionReport:
         entries: one for each step, in order.
         metric: what ``metric_before`` and ``metric_after`` are: the objective's, on the validation split.
         parameters_before, parameters_after: number of weights of the model as it came in and as it goes out.
+        weight_bytes_before, weight_bytes_after: of these in the Keras model; a file is smaller where it is quantized.
         macs_before, macs_after: multiply-accumulates of one inference.
+        peak_activation_bytes_before, peak_activation_bytes_after: of one sample in float32, from the graph: see
+            :func:`~edgepress.compression.graph.liveness.peak_activation_bytes`.
         seed: of every random choice.
         notes: sentences a user should read.
     """
@@ -35,8 +38,12 @@ class CompressionReport:
     metric_after: float
     parameters_before: int
     parameters_after: int
+    weight_bytes_before: int
+    weight_bytes_after: int
     macs_before: int
     macs_after: int
+    peak_activation_bytes_before: int
+    peak_activation_bytes_after: int
     seed: int
     notes: tuple[str, ...] = ()
 

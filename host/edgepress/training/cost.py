@@ -1,31 +1,46 @@
-"""What one inference costs: number of weights, and multiply-accumulates by formula."""
+"""What one inference costs: weights and activations in bytes, and multiply-accumulates by formula."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
-from edgepress.compression.graph.reader import Graph, Node, read
+from edgepress.compression.graph.liveness import peak_activation_bytes
+from edgepress.compression.graph.reader import Graph, Node, Shape, read
+
+_layers = keras.layers
+_RECURRENT = (_layers.LSTM, _layers.GRU, _layers.SimpleRNN)
 
 
 @dataclass(frozen=True)
 class Cost:
     """Attributes:
     parameters: all weights, BatchNorm statistics included; a shared layer's once.
-    macs: multiply-accumulates of one sample in convolutions and Dense layers; a shared layer's for each call.
+    weight_bytes: of these, in the types that the Keras model has them in.
+    peak_activation_bytes: of one sample in float32, see
+        :func:`~edgepress.compression.graph.liveness.peak_activation_bytes`.
+    macs: multiply-accumulates of one sample in convolutions, Dense, recurrent and attention layers; a shared layer's
+        for each call.
     uncounted: layers that have weights but no rule here (their MACs count as 0).
+    has_open_sizes: the model leaves the size of an axis other than the batch open. Such sizes count as 1, so that MACs
+        and activations are those of one position only.
     """
 
     parameters: int
+    weight_bytes: int
+    peak_activation_bytes: int
     macs: int
     uncounted: tuple[str, ...] = ()
+    has_open_sizes: bool = False
 
 
 def cost_of(model: Any) -> Cost:
-    """Return parameters and MACs of a functional or Sequential model."""
+    """Return what a functional or Sequential model costs."""
     graph = read(model)
     macs = 0
     uncounted: list[str] = []
@@ -35,30 +50,77 @@ def cost_of(model: Any) -> Cost:
             macs += count
         elif node.is_layer and any(len(weight.shape) > 1 for weight in node.operation.weights):
             uncounted.append(node.name)
-    return Cost(int(model.count_params()), macs, tuple(dict.fromkeys(uncounted)))
+    return Cost(
+        parameters=int(model.count_params()),
+        weight_bytes=sum(_size(w) * np.dtype(w.dtype).itemsize for w in model.weights),
+        peak_activation_bytes=peak_activation_bytes(graph),
+        macs=macs,
+        uncounted=tuple(dict.fromkeys(uncounted)),
+        has_open_sizes=any(None in graph.shape_of(ref)[1:] for ref in graph.inputs),
+    )
 
 
 def _macs(graph: Graph, node: Node) -> int | None:
     """MACs of one call, None where there is no rule. Kernel shapes are Keras': (..., in / groups, out)."""
     layer = node.operation
-    layers = keras.layers
     if not node.is_layer or not node.inputs:
         return None
-    size_in = _positions(graph.shape_of(node.inputs[0]))
-    size_out = _positions(node.output_shapes[0])
-    if isinstance(layer, layers.SeparableConv1D | layers.SeparableConv2D):
-        depthwise, pointwise = (math.prod(weight.shape) for weight in layer.weights[:2])
-        return int(size_out * (depthwise + pointwise))
-    if isinstance(layer, layers.Conv1DTranspose | layers.Conv2DTranspose | layers.Conv3DTranspose):
-        return int(size_in * math.prod(layer.kernel.shape))
+    shape_in = graph.shape_of(node.inputs[0])
+    size_in, size_out = _positions(shape_in), _positions(node.output_shapes[0])
+    if isinstance(layer, _layers.SeparableConv1D | _layers.SeparableConv2D):
+        return size_out * sum(map(_size, layer.weights[:2]))
+    if isinstance(layer, _layers.Conv1DTranspose | _layers.Conv2DTranspose | _layers.Conv3DTranspose):
+        return size_in * _size(layer.kernel)
     if isinstance(
         layer,
-        layers.Conv1D | layers.Conv2D | layers.Conv3D | layers.DepthwiseConv1D | layers.DepthwiseConv2D | layers.Dense,
+        _layers.Conv1D
+        | _layers.Conv2D
+        | _layers.Conv3D
+        | _layers.DepthwiseConv1D
+        | _layers.DepthwiseConv2D
+        | _layers.Dense,
     ):
-        return int(size_out * math.prod(layer.kernel.shape))
-    return None
+        return size_out * _size(layer.kernel)
+    if isinstance(layer, _layers.EinsumDense):
+        return _of_einsum(layer, shape_in)
+    if isinstance(layer, _RECURRENT):
+        return _of_steps(layer, size_in)
+    if isinstance(layer, _layers.Bidirectional):
+        both = (layer.forward_layer, layer.backward_layer)
+        return sum(_of_steps(one, size_in) for one in both) if all(isinstance(x, _RECURRENT) for x in both) else None
+    if isinstance(layer, _layers.MultiHeadAttention | _layers.GroupQueryAttention):
+        return _of_attention(layer, size_in, _positions(graph.shape_of(node.inputs[1])))
+    return 0 if isinstance(layer, _layers.Embedding) else None
 
 
-def _positions(shape: tuple[int | None, ...]) -> int:
+def _of_einsum(layer: Any, shape: Shape) -> int:
+    """Every letter is a loop; what ``...`` stands for, too."""
+    given, kernel = re.sub(r"\.\.\.|\s", "", layer.equation.split("->")[0]).split(",")
+    letters = given.rjust(len(shape))  # a space for each axis that ... stands for
+    loops = [size or 1 for letter, size in zip(letters, shape, strict=True) if letter not in kernel]
+    return _size(layer.kernel) * math.prod(loops)
+
+
+def _of_steps(layer: Any, steps: int) -> int:
+    return steps * (_size(layer.cell.kernel) + _size(layer.cell.recurrent_kernel))
+
+
+def _of_attention(layer: Any, queries: int, values: int) -> int:
+    """The projections, the scores, and the values weighted by them."""
+    projections = [(layer._query_dense, queries), (layer._key_dense, values), (layer._value_dense, values)]
+    projections.append((layer._output_dense, queries))
+    if hasattr(layer, "_gate_dense"):
+        projections.append((layer._gate_dense, queries))
+    heads, key_size = layer._query_dense.kernel.shape[1:]
+    value_size = layer._value_dense.kernel.shape[2]
+    attention = heads * queries * values * (key_size + value_size)
+    return int(sum(positions * _size(dense.kernel) for dense, positions in projections) + attention)
+
+
+def _size(weight: Any) -> int:
+    return math.prod(weight.shape)
+
+
+def _positions(shape: Shape) -> int:
     """Number of places in a channels-last tensor, without batch and channels."""
     return math.prod(size or 1 for size in shape[1:-1])

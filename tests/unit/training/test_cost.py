@@ -19,6 +19,12 @@ layers = keras.layers
         (layers.SeparableConv2D(6, 3, padding="same"), (8, 8, 2), 8 * 8 * (9 * 2 + 2 * 6)),
         (layers.Conv2DTranspose(6, 3, strides=2), (4, 4, 2), 4 * 4 * 9 * 2 * 6),
         (layers.Conv1D(6, 3, padding="causal"), (10, 2), 10 * 3 * 2 * 6),
+        (layers.EinsumDense("abc,cd->abd", (3, 5)), (3, 7), 3 * 7 * 5),
+        (layers.EinsumDense("...bc,cde->...bde", (3, 4, 5)), (2, 3, 7), 2 * 3 * 7 * 4 * 5),
+        (layers.Embedding(10, 4), (7,), 0),
+        (layers.LSTM(4), (5, 3), 5 * 4 * 4 * (3 + 4)),
+        (layers.GRU(4, reset_after=False), (5, 3), 5 * 3 * 4 * (3 + 4)),
+        (layers.Bidirectional(layers.SimpleRNN(4)), (5, 3), 2 * 5 * 4 * (3 + 4)),
         (layers.ReLU(), (8, 8, 2), 0),
     ],
 )
@@ -36,14 +42,37 @@ def test_a_shared_layer_costs_work_for_each_call_and_weights_once():
 
 
 def test_layers_without_a_rule_are_named():
-    model = keras.Sequential([keras.Input((5, 3)), layers.LSTM(4, name="recurrent"), layers.Dense(2)])
+    recurrent = layers.ConvLSTM1D(4, 1, name="recurrent")
+    model = keras.Sequential([keras.Input((2, 5, 3)), recurrent, layers.Flatten(), layers.Dense(2)])
 
     cost = cost_of(model)
 
-    assert (cost.uncounted, cost.macs) == (("recurrent",), 8)
+    assert (cost.uncounted, cost.macs) == (("recurrent",), 5 * 4 * 2)
+
+
+def test_attention_costs_its_projections_and_every_pair_of_positions():
+    inputs, memory = keras.Input((5, 6)), keras.Input((7, 8))
+    attention = layers.MultiHeadAttention(2, key_dim=3, value_dim=4)
+
+    cost = cost_of(keras.Model([inputs, memory], attention(inputs, memory)))
+
+    projections = 2 * (5 * 6 * 3 + 7 * 8 * 3 + 7 * 8 * 4 + 5 * 4 * 6)
+    assert cost.macs == projections + 2 * 5 * 7 * (3 + 4)
+
+
+def test_a_model_that_leaves_sizes_open_is_counted_for_one_position_and_says_so():
+    model = keras.Sequential([keras.Input((None, None, 2)), layers.Conv2D(6, 3)])
+
+    cost = cost_of(model)
+
+    assert (cost.macs, cost.has_open_sizes) == (9 * 2 * 6, True)
+    assert not cost_of(residual_cnn()).has_open_sizes
 
 
 def test_parameters_are_keras_own_count():
     model = residual_cnn()
 
-    assert cost_of(model).parameters == model.count_params()
+    cost = cost_of(model)
+
+    assert cost.parameters == model.count_params()
+    assert cost.weight_bytes == 4 * cost.parameters

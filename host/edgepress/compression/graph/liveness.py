@@ -1,0 +1,90 @@
+"""How much memory a model's activations need at one time."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+from keras.src import ops as operations
+
+from edgepress.compression.graph.reader import Graph, Node, Shape, TensorRef
+
+_FLOAT32_BYTES = 4
+
+# The same numbers in another shape, or unchanged at inference: never a tensor of its own.
+_VIEWS = (
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.Identity,
+    operations.numpy.Reshape,
+    operations.numpy.ExpandDims,
+    operations.numpy.Squeeze,
+)
+# What a converter folds into the layer before, or an interpreter does in place, where nobody else reads the input.
+_IN_PLACE = (
+    keras.layers.BatchNormalization,
+    keras.layers.Activation,
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.PReLU,
+    keras.layers.Rescaling,
+    operations.nn.Relu,
+    operations.nn.Relu6,
+    operations.nn.Silu,
+    operations.nn.HardSilu,
+    operations.nn.Sigmoid,
+    operations.nn.Gelu,
+)
+
+
+def peak_activation_bytes(graph: Graph) -> int:
+    """Return the largest sum of tensors that are needed at one time, for one sample in float32.
+
+    Nodes run in the order of the graph. The model's inputs stay to the end, as interpreters keep them, and outputs from
+    when they are made. Reshapes are no tensors of their own, and neither is what BatchNormalization and activations
+    make of a tensor that nobody else reads. An interpreter's arena can be larger: it has gaps, alignment, and scratch
+    memory of its kernels. Sizes that the model leaves open count as 1.
+    """
+    place = _places(graph)
+    last_use = {place[ref]: ref.node for ref in place}
+    for node in graph.nodes:
+        for ref in node.inputs:
+            last_use[place[ref]] = max(last_use[place[ref]], node.index)
+    for ref in (*graph.inputs, *graph.outputs):
+        last_use[place[ref]] = len(graph.nodes)
+    sizes = {ref: _FLOAT32_BYTES * _elements(graph.shape_of(ref)) for ref in last_use}
+    peak = 0
+    for node in graph.nodes:
+        alive = (size for ref, size in sizes.items() if ref.node <= node.index <= last_use[ref])
+        peak = max(peak, sum(alive))
+    return peak
+
+
+def _places(graph: Graph) -> dict[TensorRef, TensorRef]:
+    """For each tensor the one in whose memory it lies."""
+    readers: dict[TensorRef, int] = {}
+    for node in graph.nodes:
+        for ref in node.inputs:
+            readers[ref] = readers.get(ref, 0) + 1
+    place: dict[TensorRef, TensorRef] = {}
+    for node in graph.nodes:
+        for output in range(len(node.output_shapes)):
+            ref = TensorRef(node.index, output)
+            place[ref] = place[node.inputs[0]] if _shares(graph, node, readers) else ref
+    return place
+
+
+def _shares(graph: Graph, node: Node, readers: dict[TensorRef, int]) -> bool:
+    if isinstance(node.operation, _VIEWS):
+        return True
+    if not isinstance(node.operation, _IN_PLACE):
+        return False
+    source = node.inputs[0]
+    return readers[source] == 1 and source not in graph.inputs and source not in graph.outputs
+
+
+def _elements(shape: Shape) -> int:
+    return math.prod(size or 1 for size in shape)

@@ -1,0 +1,47 @@
+import keras
+import pytest
+
+from edgepress.compression.graph.liveness import peak_activation_bytes
+from edgepress.compression.graph.reader import read
+from support.channel_surgery import after
+
+layers = keras.layers
+
+
+def peak(model):
+    """In float32 numbers."""
+    return peak_activation_bytes(read(model)) / 4
+
+
+@pytest.mark.parametrize(
+    ("following", "numbers"),
+    [
+        ([layers.Dense(3)], 10 + 3),
+        ([layers.Dense(30), layers.Dense(20)], 10 + 30 + 20),  # the input stays to the end
+        ([layers.Dense(30), layers.Dense(20), layers.Dense(5)], 10 + 30 + 20),  # the first is gone before the last
+        ([layers.Dense(30), layers.BatchNormalization(), layers.ReLU()], 10 + 30),  # in place
+        ([layers.Reshape((5, 2)), layers.Flatten(), layers.Dense(3)], 10 + 3),  # no tensors of their own
+        ([layers.ReLU()], 10 + 10),  # not over the model's input
+    ],
+)
+def test_a_chain_needs_what_goes_in_and_what_comes_out(following, numbers):
+    assert peak(after(*following, shape=(10,))) == numbers
+
+
+def test_a_shortcut_is_kept_for_as_long_as_the_branch_runs():
+    inputs = keras.Input((10,))
+    x = layers.Dense(20)(inputs)
+    branch = layers.ReLU()(layers.Dense(40)(x))
+
+    assert peak(keras.Model(inputs, layers.Add()([x, layers.Dense(20)(branch)]))) == 10 + 20 + 40 + 20
+
+
+def test_an_activation_of_what_others_read_is_a_tensor_of_its_own():
+    inputs = keras.Input((10,))
+    x = layers.Dense(20)(inputs)
+
+    assert peak(keras.Model(inputs, layers.Add()([x, layers.ReLU()(x)]))) == 10 + 3 * 20
+
+
+def test_sizes_that_are_left_open_count_as_one():
+    assert peak(after(layers.Conv2D(4, 1), shape=(None, None, 3))) == 3 + 4
