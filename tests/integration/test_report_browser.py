@@ -189,8 +189,8 @@ def test_what_is_known_of_operators_is_drawn_in_a_chart_of_its_own_with_its_orig
     page.choose_group("pi4")
     titles = "return [...document.querySelectorAll('figure:not([hidden]) h2')].map(h => h.textContent)"
     assert {"Time by operator", "Quantization error by layer"} <= set(page.run(titles))
-    assert page.run("return document.querySelectorAll('#parts-0 .bars .point').length") == 6
-    said = page.run("return document.getElementById('d-parts-0').textContent")
+    assert page.run("return document.querySelectorAll('#parts-1 .bars .point path').length") == 7
+    said = page.run("return document.getElementById('d-parts-1').textContent")
     assert said.startswith("6 parts take 4.20 ms one by one, the whole model takes 4.10 ms (+2.4%); 1 cannot be run")
     assert said.endswith("Taken by edgepress profile 0.1.0 on pi4, ai-edge-litert 2.1.6, 2026-09-21.")
     page.choose_group("qemu")  # where nobody took times; the error is the file's, whatever runs it

@@ -56,6 +56,7 @@ function draw(id, traces, layout, description) {
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 }, traceorder: "normal" },
     ...layout,
   };
+  if (full.showlegend && place.clientWidth < 480) full.height += 18 * traces.length; // the legend stands above, a line each
   for (const name of ["xaxis", "yaxis", "yaxis2"]) if (layout[name]) full[name] = { ...axis, ...layout[name] };
   Plotly.react(place, traces, full, { responsive: true, displayModeBar: false });
 }
@@ -128,7 +129,7 @@ function stacked(id, rows, parts, unit, title, words) {
     marker: { color: palette[index] }, hovertemplate: `${label}: %{x:.3g}<extra></extra>`,
   })) : [], {
     ...bars(rows), barmode: "stack", showlegend: true, bargap: 0.35, margin: { l: 8, r: 12, t: 36, b: 8 },
-    xaxis: { title: { text: title } }, yaxis: { autorange: "reversed", type: "category" },
+    xaxis: { title: { text: title }, nticks: 6, tickangle: 0 }, yaxis: { autorange: "reversed", type: "category" },
   }, words);
 }
 
@@ -181,7 +182,7 @@ function drawBoard(rows) {
 }
 
 // A figure for each part of a model, such as the time of its operators: a chart for each kind of figures that there is.
-const kindsOfFigures = [...new Set(data.figures.map((one) => one.what))];
+const kindsOfFigures = [...new Set(data.figures.map((one) => one.what))].sort();
 
 function makeFigures() {
   kindsOfFigures.forEach((what, index) => {
@@ -232,7 +233,7 @@ function drawParts(id, one) {
   });
   draw(id, traces, {
     height: 340, barmode: "stack", showlegend: true, bargap: 0.15, margin: { l: 8, r: 12, t: 40, b: 8 },
-    xaxis: { title: { text: "in the order in which they run" } },
+    xaxis: { title: { text: "in the order in which they run" }, dtick: Math.ceil(one.kinds.length / 12) },
     yaxis: { title: { text: `${plain(one.what)}${name ? ` (${plain(name)})` : ""}` }, rangemode: "tozero" },
   }, one.note);
 }

@@ -3,22 +3,32 @@ const state = { group: 0, search: "", stable: false, every: false, sort: null, d
 const doubtful = { stable: "good", unstable: "doubt", foreign: "doubt", throttled: "bad", implausible: "bad" };
 const checks = { identical: "good", "within tolerance": "good", "as good": "good", wrong: "bad" };
 
-function visibleRows() {
+const cellOf = (row, key) => row.cells[data.columns.findIndex((column) => column.key === key)];
+
+function chosenRows() {
   const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
-  const rows = data.rows.filter((row) => row.group === state.group && (state.every || row.newest))
-    .filter((row) => !state.stable || (row.verdict === "stable" && !row.cells.some(([text]) => text === "wrong")))
+  return data.rows.filter((row) => row.group === state.group && (state.every || row.newest))
+    .filter((row) => !state.stable || (row.verdict === "stable" && cellOf(row, "check")[0] !== "wrong"))
     .filter((row) => {
       const text = [...row.cells.map(([cell]) => cell), ...row.warnings].join(" ").toLowerCase();
       return words.every((word) => text.includes(word));
     });
+}
+
+function sorted(rows) {
   if (state.sort === null) return rows;
   const sign = state.descending ? -1 : 1;
   const missing = (value) => value === null || value === undefined;
-  return rows.sort((one, other) => {
+  return [...rows].sort((one, other) => {
     const a = one.cells[state.sort][1], b = other.cells[state.sort][1];
     if (missing(a) || missing(b)) return missing(a) - missing(b);
     return sign * (a < b ? -1 : a > b ? 1 : 0);
   });
+}
+
+function drawTable(rows) {
+  drawHeader();
+  document.querySelector("#rows tbody").replaceChildren(...sorted(rows).map(drawRow));
 }
 
 function drawHeader() {
@@ -33,7 +43,7 @@ function drawHeader() {
     button.addEventListener("click", () => {
       state.descending = isSorted && !state.descending;
       state.sort = index;
-      update();
+      drawTable(chosenRows()); // the charts keep the order of time
       document.querySelector(`#rows [data-column="${column.key}"]`).focus();
     });
     cell.append(button);
@@ -42,11 +52,6 @@ function drawHeader() {
   const last = element("th", null, { scope: "col" });
   last.append(element("span", "All that is known", { class: "hidden" }));
   head.append(last);
-}
-
-function drawRows(rows) {
-  const body = document.querySelector("#rows tbody");
-  body.replaceChildren(...rows.map(drawRow));
 }
 
 function drawRow(row) {
@@ -90,9 +95,8 @@ function drawGlance(rows, group) {
     made.append(element("span", title, { class: "dim" }), element("strong", value), element("span", row.name));
     cards.push(made);
   };
-  const best = data.columns.findIndex((column) => column.key === "best");
   for (const row of rows) {
-    const names = row.cells[best][0];
+    const names = cellOf(row, "best")[0];
     if (names.includes("accurate") || names.includes("best ")) card("Best " + group.metric, row, metric(row.metric, group));
     if (names.includes("fastest")) card("Fastest", row, duration(row.p50));
     if (names.includes("smallest")) card("Smallest", row, bytes(row.bytes));
@@ -101,7 +105,7 @@ function drawGlance(rows, group) {
 }
 
 function update() {
-  const rows = visibleRows();
+  const rows = chosenRows();
   const group = data.groups[state.group];
   const all = data.rows.filter((row) => row.group === state.group).length;
   byId("count").textContent = data.rows.length ? `${rows.length} of ${all} rows` : "no rows";
@@ -109,8 +113,7 @@ function update() {
   const warning = byId("warning");
   warning.hidden = !(group && group.emulated);
   warning.textContent = warning.hidden ? "" : "Emulated: these times say nothing about real hardware.";
-  drawHeader();
-  drawRows(rows);
+  drawTable(rows);
   byId("notes").replaceChildren(...(group ? group.notes : []).map((note) => element("li", note)));
   if (!group) return;
   drawGlance(rows, group);
