@@ -11,7 +11,7 @@ import pytest
 from edgepress.devices.inventory import DeviceConfig, Inventory
 from edgepress.emulator import ImageRecipe, Machine, create, destroy
 from edgepress.errors import EdgepressError
-from support.device_board import NAME, READY, VARIABLE, BoardUnderTest, why_not_emulated
+from support.device_board import NAME, READY, VARIABLE, BoardUnderTest, ended_with_us, why_not_emulated
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,15 +33,14 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoardUnderTest]:
         return
     if reason := why_not_emulated():
         pytest.skip(reason)
-    machine = create(NAME, ImageRecipe(), home=folder / "machines", inventory=inventory)
-    try:
+    with ended_with_us(folder / "machines"):
+        machine = create(NAME, ImageRecipe(), home=folder / "machines", inventory=inventory)
         machine.start()
         under_test = BoardUnderTest(inventory, machine)
         with under_test.open():
             pass
         machine.snapshot(READY)
         yield under_test
-    finally:
         destroy(machine, inventory)
 
 

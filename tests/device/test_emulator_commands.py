@@ -8,21 +8,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.device_board import has_ended, why_not_emulated
+from support.device_board import ended_with_us, has_ended, why_not_emulated
 from support.shell import Shell
 
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
-    """The command line with a machine `pi`; whatever the test does, it is gone afterwards."""
+    """The command line with a machine `pi`; whatever the test does, it is off afterwards."""
     if reason := why_not_emulated():
         pytest.skip(reason)
     monkeypatch.setenv("EDGEPRESS_MACHINES", str(tmp_path / "machines"))
     shell = Shell(tmp_path)
-    shell.run("emulator", "create", "pi")
-    yield shell
-    if (tmp_path / "machines/pi").exists():
-        shell.run("emulator", "destroy", "pi")
+    with ended_with_us(tmp_path / "machines"):
+        shell.run("emulator", "create", "pi")
+        yield shell
 
 
 def test_a_board_is_started_used_stopped_and_destroyed(shell: Shell, tmp_path: Path) -> None:

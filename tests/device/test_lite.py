@@ -16,7 +16,7 @@ from edgepress.devices.inventory import Inventory
 from edgepress.devices.provisioning import provision
 from edgepress.emulator import ImageRecipe, create, destroy
 from edgepress.errors import ProvisioningError
-from support.device_board import has_ended, why_not_emulated
+from support.device_board import ended_with_us, has_ended, why_not_emulated
 
 SMOKE = Path(__file__).parents[1] / "cases" / "models" / "smoke.tflite"
 
@@ -28,14 +28,14 @@ def inventory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("lite")
     inventory = Inventory.load(folder / "devices.toml")
-    machine = create(
-        "lite", ImageRecipe(lite=True), cpu="cortex-a76", memory_mib=512, home=folder / "machines", inventory=inventory
-    )
-    try:
+    home = folder / "machines"
+    with ended_with_us(home):
+        machine = create(
+            "lite", ImageRecipe(lite=True), cpu="cortex-a76", memory_mib=512, home=home, inventory=inventory
+        )
         machine.start()
         process = psutil.Process(machine.pid)
         yield inventory
-    finally:
         destroy(machine, inventory)
     assert has_ended(process)  # a board that is destroyed while it is on takes its process with it
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -13,6 +18,22 @@ from edgepress.emulator import Machine, programs
 VARIABLE = "EDGEPRESS_TEST_DEVICE"
 NAME = "board"
 READY = "ready"
+
+# Waits until its owner closes the pipe or is gone. A QEMU that was just being started has no lock yet: it is awaited.
+_GUARD = """
+import os, sys, time
+from pathlib import Path
+from edgepress.emulator.process import kill
+owner, machines = os.getppid(), Path(sys.argv[1])
+sys.stdin.read()
+end = time.monotonic() + 5
+while True:
+    for machine in machines.glob("*"):
+        kill(machine)
+    if os.getppid() == owner or time.monotonic() > end:
+        break
+    time.sleep(0.1)
+"""
 
 
 @dataclass(frozen=True)
@@ -43,3 +64,12 @@ def has_ended(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+@contextmanager
+def ended_with_us(machines: Path) -> Iterator[None]:
+    """Let no machine in a folder outlive the block or this process, however it ends: QEMU is nobody's child."""
+    argv = [sys.executable, "-c", _GUARD, str(machines)]
+    # In a session of its own: what ends the tests by their process group must not end the guard.
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, start_new_session=True):
+        yield

@@ -67,3 +67,19 @@ def test_a_comma_in_a_path_does_not_end_qemus_option(tmp_path: Path) -> None:
     folder = tmp_path / "a,b"
     argv = process.command(Hardware("cortex-a72", 1024, 2), folder / "k", folder / "i", folder / "disk", folder, 0)
     assert any(f"file={tmp_path}/a,,b/disk," in word for word in argv)
+
+
+def test_a_machine_of_tests_ends_with_them_also_when_they_are_killed(
+    holder: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
+        "from support.device_board import ended_with_us\n"
+        "with ended_with_us(Path(sys.argv[2])): print('guarded', flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", program, str(Path(__file__).parents[2]), str(tmp_path.parent)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tests:
+        assert tests.stdout is not None
+        assert tests.stdout.readline() == b"guarded\n"
+        tests.kill()
+    assert holder.wait(timeout=60) == -9
