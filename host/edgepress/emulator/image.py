@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import os
 import re
 import stat
 import tempfile
@@ -111,6 +112,13 @@ class _Build:
 
     def run(self) -> None:
         """Leave the image in ``work/image``."""
+        usual = os.umask(0o022)  # a private umask would hide Python's byte code from the board's user
+        try:
+            self._build()
+        finally:
+            os.umask(usual)
+
+    def _build(self) -> None:
         self._root.mkdir()
         self._image.mkdir()
         with self._progress.task(f"building the image {self._recipe.key}", _STEPS) as task:
