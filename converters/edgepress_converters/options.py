@@ -28,6 +28,7 @@ class ConversionOptions:
         calibration_samples: how many training samples the ranges are taken from, at most.
         allow_float: operators (TFLite names, e.g. ``RSQRT``) that may stay float in an ``int8`` model. Any other float
             tensor there is an error.
+        sparse: leave zeros out of the file where the converter thinks that it pays (30 % of a kernel and more).
     """
 
     format: Format = "float32"
@@ -36,6 +37,7 @@ class ConversionOptions:
     calibration: Calibration = "minmax"
     calibration_samples: int = 200
     allow_float: tuple[str, ...] = ()
+    sparse: bool = False
 
     @property
     def needs_calibration(self) -> bool:

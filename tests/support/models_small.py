@@ -43,6 +43,14 @@ def dense_only() -> keras.Model:
     )
 
 
+def half_zero() -> keras.Model:
+    """Every other block of four inputs of each output of a Dense layer is zero."""
+    model = keras.Sequential([keras.Input((64,)), layers.Dense(64, name="blocks")], name="half_zero")
+    kernel = model.get_layer("blocks").kernel
+    kernel.assign(kernel * (np.arange(64) // 4 % 2)[:, None])
+    return model
+
+
 def conv1d() -> keras.Model:
     """A signal."""
     signal = keras.Input((32, 3))

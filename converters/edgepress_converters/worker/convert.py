@@ -44,6 +44,8 @@ def configure(converter: Any, options: ConversionOptions, calibration: tuple[Arr
 
     if options.format != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if options.sparse:
+        converter.optimizations = [*converter.optimizations, tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
     if options.format == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if options.format == "dynamic":

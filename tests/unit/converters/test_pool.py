@@ -67,6 +67,19 @@ def test_each_format_is_smaller_than_the_one_before_where_weights_dominate(conve
     assert sizes == sorted(sizes, reverse=True)
 
 
+def test_a_sparse_conversion_leaves_zeros_out_and_computes_the_same(
+    exported: Any, worker_pool: WorkerPool, tmp_path: Path
+) -> None:
+    keras_model, directory = exported(models_small.half_zero)
+    dense, sparse = (
+        worker_pool.convert(directory, tmp_path / f"{sparse}.tflite", ConversionOptions(sparse=sparse))
+        for sparse in (False, True)
+    )
+    inputs = models_small.inputs_for(keras_model, 5)
+    assert sparse.size_bytes < 0.8 * dense.size_bytes
+    np.testing.assert_allclose(worker_pool.run(sparse, inputs)[0], worker_pool.run(dense, inputs)[0], atol=1e-5)
+
+
 def test_a_conversion_uses_samples_of_the_whole_calibration_set(
     exported: Any, worker_pool: WorkerPool, tmp_path: Path
 ) -> None:
