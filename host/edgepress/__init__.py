@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgepress import errors
     from edgepress.artifacts import Artifact
     from edgepress.boards import Outcome
+    from edgepress.compression.pruning.gradual import GradualPruning
     from edgepress.compression.recipe import Recipe, load_recipe, shipped_recipes
     from edgepress.conversion import inspect
     from edgepress.data import Dataset, InputSpec
@@ -48,6 +49,7 @@ _HOME = {
     "Recipe": "edgepress.compression.recipe",
     "load_recipe": "edgepress.compression.recipe",
     "shipped_recipes": "edgepress.compression.recipe",
+    "GradualPruning": "edgepress.compression.pruning.gradual",
     "Dataset": "edgepress.data",
     "InputSpec": "edgepress.data",
     "Device": "edgepress.devices.device",
@@ -67,6 +69,8 @@ __all__ = [
     "deploy",
     "infer",
     "inspect",
+    # for a training of your own
+    "GradualPruning",
     # what they take and give
     "Dataset",
     "InputSpec",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress import confirmation
 from edgepress.benchmarking import session
+from edgepress.benchmarking.comparison import LEAST_ROUNDS
 from edgepress.benchmarking.session import Way
+from edgepress.compression.steps import Judge
 from edgepress.confirmation import Candidate, Failed, Trial
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
@@ -19,7 +21,6 @@ from edgepress.errors import DeviceError
 from edgepress.pending import PendingJobs
 
 if TYPE_CHECKING:
-    from edgepress.compression.steps import Judge
     from edgepress.progress import Progress
     from edgepress.table.result import Result
     from edgepress.table.store import ResultStore
@@ -131,19 +132,26 @@ def measure(
 
 @contextmanager
 def judge_on(name: str, terms: Terms, progress: Progress) -> Iterator[Judge]:
-    """Give a judge that measures one file on a device; the connection is made when it is first asked."""
-    opened: list[Device] = []
+    """Give a judge that measures files on a device; the connection is made when it is first asked.
 
-    def judge(model: TFLiteModel) -> RunReport:
+    It takes ten rounds at least, since it is asked which file is the faster one.
+    """
+    opened: list[Device] = []
+    plan = replace(terms.plan, processes=max(terms.plan.processes, LEAST_ROUNDS))
+
+    def timed(models: Sequence[TFLiteModel]) -> tuple[RunReport, ...]:
         if not opened:
             opened.append(Device.open(name))
         board = opened[0]
-        report = session.measure_setups(board, [(model, terms.ways(board)[0])], terms.plan, progress=progress)
+        if board.facts.emulated:
+            raise DeviceError(f"{name} is emulated, and its times say nothing about real hardware", name)
+        way = terms.ways(board)[0]
+        report = session.measure_setups(board, [(model, way) for model in models], plan, progress=progress)
         session.acknowledge(board, report)
-        return session.require_samples(report.runs[0], name, report.job_id)
+        return report.runs
 
     try:
-        yield judge
+        yield Judge(name, timed)
     finally:
         for board in opened:
             board.close()

@@ -5,20 +5,22 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgepress.compression.checkpoints import Checkpoint, Checkpoints, key_of, model_fingerprint
-from edgepress.compression.distillation.response import distill_response
+from edgepress.compression.distillation.response import distill_response, guidance_of
 from edgepress.compression.factorization.svd import factorize_dense
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.pruning.layers import prune_layers
 from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.weights import prune_weights
-from edgepress.compression.recipe import Recipe, StepSettings, identity_of, recipe_id
+from edgepress.compression.recipe import DistillStep, Recipe, StepSettings, identity_of, recipe_id
 from edgepress.compression.report import CompressionReport
 from edgepress.compression.steps import Judge, Step, StepContext, StepEntry
 from edgepress.data import InputSpec, TrainingData
@@ -40,7 +42,7 @@ STEPS: dict[tuple[str, str], Step] = {
     ("factorize", "svd"): factorize_dense,
     ("distill", "response"): distill_response,
 }
-_CHECKPOINT_VERSION = 2  # raise it when a step computes something else from the same settings
+_CHECKPOINT_VERSION = 3  # raise it when a step computes something else from the same settings
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,16 @@ def compress(
         CompressionError: a step could not do its work, or a model answers NaN.
     """
     progress = progress or Silent()
-    context = StepContext(data, objective, model, recipe.conversion, judge, seed, progress)
+    context = StepContext(data, objective, model, recipe.conversion, judge=judge, seed=seed, progress=progress)
     store = Checkpoints(checkpoints)
     key = key_of(_CHECKPOINT_VERSION, _origin(context, keep=checkpoints is not None))
     first = state = _measured(model, context, "as it came in")
     entries: list[StepEntry] = []
     for number, settings in enumerate(recipe.step, start=1):
-        key = key_of(key, identity_of(settings))
+        teaching = _teaching(recipe.step[number:])
+        key = key_of(key, identity_of(settings), teaching and identity_of(teaching))
+        guidance = cache(partial(guidance_of, teaching, context, model)) if teaching else None
+        context = dataclasses.replace(context, guidance=guidance)
         checkpoint = store.load(number, settings.kind, key)
         if checkpoint is None:
             checkpoint, state = _run(state, settings, context)
@@ -127,6 +132,21 @@ def compress(
         notes=_notes(state.cost),
     )
     return Compressed(_compiled_like(model, copy_of(state.model)), context.conversion, report)
+
+
+def with_conversion(compressed: Compressed, conversion: ConversionOptions, why: str) -> Compressed:
+    """Return what compression gave, with a conversion that only files could choose, and a sentence that says why."""
+    recipe = {**compressed.report.recipe, "convert": _as_json(conversion)}
+    report = dataclasses.replace(
+        compressed.report, recipe=recipe, recipe_id=recipe_id(recipe), notes=(*compressed.report.notes, why)
+    )
+    return Compressed(compressed.model, conversion, report)
+
+
+def _teaching(following: Sequence[StepSettings]) -> DistillStep | None:
+    """The distill step, among those that follow, that will go on to train the model as these leave it."""
+    step = next((step for step in following if isinstance(step, DistillStep)), None)
+    return step if step is not None and step.student is None and step.signal == "response" else None
 
 
 def _run(before: _State, settings: StepSettings, context: StepContext) -> tuple[Checkpoint, _State]:
@@ -203,8 +223,12 @@ def _resolve(spec: InputSpec, entries: list[StepEntry], conversion: ConversionOp
             "scale": list(spec.scale),
         },
         "steps": [entry.settings for entry in entries],
-        "convert": {**dataclasses.asdict(conversion), "allow_float": list(conversion.allow_float)},
+        "convert": _as_json(conversion),
     }
+
+
+def _as_json(conversion: ConversionOptions) -> dict[str, Any]:
+    return {**dataclasses.asdict(conversion), "allow_float": list(conversion.allow_float)}
 
 
 def _notes(cost: Cost) -> tuple[str, ...]:

@@ -11,18 +11,42 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from edgepress.compression.recipe_tables import (
+    Convert,
+    DistillStep,
+    FactorizeStep,
+    PruneStep,
+    QuantizeStep,
+    Rank,
+    StepSettings,
+    Table,
+    Width,
+)
 from edgepress.errors import NotBuiltYetError, RecipeError
 from edgepress.models import model_sha256
 from edgepress_converters.options import ConversionOptions
-from edgepress_converters.options import Format as ConversionFormat
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Epochs = Annotated[int, Field(ge=0)]
-LearningRate = Annotated[float, Field(gt=0)]
+__all__ = [
+    "Convert",
+    "DistillStep",
+    "FactorizeStep",
+    "PruneStep",
+    "QuantizeStep",
+    "Rank",
+    "Recipe",
+    "StepSettings",
+    "Width",
+    "identity_of",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_id",
+    "recipe_text",
+    "shipped_recipes",
+]
 
 
 def _check_name(name: str) -> str:
@@ -34,141 +58,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class PruneStep(_Table):
-    """Remove what matters least.
-
-    Attributes:
-        structure: single weights (set to zero), neurons of Dense layers, filters of convolutions, or whole layers.
-        sparsity: the share to remove.
-        schedule: all at once, or gradually while training.
-        scope: the share in each layer or group (local), or over all of them (global).
-        importance: of ``filters`` and ``neurons``: what they are ranked by.
-        round_to: of ``filters`` and ``neurons``: what is kept is a multiple of this, as kernels like it.
-        keep: of ``filters`` and ``neurons``: patterns of names of layers to leave alone.
-        epochs, learning_rate: of the fine-tuning after it; no learning rate: the compiled one.
-    """
-
-    kind: Literal["prune"]
-    structure: Literal["weights", "neurons", "filters", "layers"]
-    sparsity: Fraction
-    schedule: Literal["one-shot", "gradual"] = "one-shot"
-    scope: Literal["local", "global"] | None = None
-    importance: Literal["l1", "l2", "batchnorm-scale", "geometric-median", "taylor"] | None = None
-    round_to: Annotated[int, Field(ge=1)] | None = None
-    keep: tuple[str, ...] = Field(default=(), strict=False)
-    epochs: Epochs = 5
-    learning_rate: LearningRate | None = None
-
-    @model_validator(mode="after")
-    def _options_fit_the_structure(self) -> Self:
-        channels = self.structure in ("filters", "neurons")
-        for key in ("importance", "round_to", "keep"):
-            if getattr(self, key) and not channels:
-                raise ValueError(f'{key} goes with structure = "filters" or "neurons", not with "{self.structure}"')
-        if self.scope is not None and self.structure == "layers":
-            raise ValueError('scope goes with weights, filters and neurons, not with structure = "layers"')
-        if self.structure != "layers":
-            object.__setattr__(self, "scope", self.scope or "local")
-        if channels:
-            object.__setattr__(self, "importance", self.importance or "l2")
-            object.__setattr__(self, "round_to", self.round_to or 8)
-        return self
-
-
-class Rank(_Table):
-    """How many singular values a factorized layer keeps. Exactly one of these.
-
-    Attributes:
-        energy: as many as hold this share of the squared singular values.
-        ratio: so many that this share of the layer's weights remains.
-        fixed: this many.
-        evbmf: as many as stand out of noise (empirical variational Bayes).
-    """
-
-    energy: Fraction | None = None
-    ratio: Fraction | None = None
-    fixed: Annotated[int, Field(ge=1)] | None = None
-    evbmf: Literal[True] | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        given = sorted(self.model_dump(exclude_none=True))
-        if len(given) != 1:
-            raise ValueError(
-                f"exactly one of energy, ratio, fixed and evbmf is wanted, got {' and '.join(given) or 'none'}"
-            )
-        return self
-
-
-class FactorizeStep(_Table):
-    """Put two small layers in place of a large one.
-
-    Attributes:
-        method: SVD of Dense layers; of convolutions: spatial SVD, Tucker-2 or CP.
-        epochs, learning_rate: of the fine-tuning after it.
-    """
-
-    kind: Literal["factorize"]
-    method: Literal["svd", "spatial-svd", "tucker2", "cp"] = "svd"
-    rank: Rank = Rank(energy=0.95)
-    epochs: Epochs = 5
-    learning_rate: LearningRate | None = None
-
-
-class Width(_Table):
-    """A student like its teacher but for the number of filters and units, each times ``width``."""
-
-    width: Annotated[float, Field(gt=0, le=1)]
-
-
-class DistillStep(_Table):
-    """Train a student on what a teacher answers.
-
-    Attributes:
-        signal: the teacher's outputs, its features, or relations between samples.
-        teacher: a .keras file, relative to the recipe's own folder; left out: the model as it came in.
-        student: a width, or a .keras file; left out: the model as the steps before left it.
-        epochs, learning_rate: of the training.
-        temperature: softens the teacher's probabilities (Hinton et al. 2015).
-        alpha: share of the teacher's signal in the loss; the labels have the rest.
-    """
-
-    kind: Literal["distill"]
-    signal: Literal["response", "feature", "relation"] = "response"
-    teacher: str | None = None
-    student: Width | str | None = None
-    epochs: Annotated[int, Field(ge=1)] = 20
-    learning_rate: LearningRate | None = None
-    temperature: Annotated[float, Field(gt=0)] = 4.0
-    alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
-
-
-class QuantizeStep(_Table):
-    """Prepare the model for integers by training. Post-training quantization needs no step."""
-
-    kind: Literal["quantize"]
-    method: Literal["qat", "ladder"]
-
-
-class Convert(_Table):
-    """How the model becomes a TFLite file: :class:`edgepress_converters.options.ConversionOptions`, same words."""
-
-    format: ConversionFormat = "float32"
-    io: Literal["float32", "int8"] = "int8"
-    backend: Literal["tflite", "ai-edge-quantizer"] = "tflite"
-    calibration: Literal["minmax", "percentile", "mse"] = "minmax"
-    calibration_samples: Annotated[int, Field(ge=1)] = 200
-    allow_float: tuple[str, ...] = Field(default=(), strict=False)
-
-
-StepSettings = PruneStep | FactorizeStep | DistillStep | QuantizeStep
-
-
-class Recipe(_Table):
+class Recipe(Table):
     """What to do with a model, in order.
 
     Attributes:
@@ -183,13 +73,26 @@ class Recipe(_Table):
     step: tuple[Annotated[StepSettings, Field(discriminator="kind")], ...] = Field(default=(), strict=False)
     convert: Convert = Convert()
 
+    @model_validator(mode="after")
+    def _sparse_is_decided(self) -> Self:
+        if self.convert.sparse is None:
+            in_blocks = any(isinstance(step, PruneStep) and step.block for step in self.step)
+            convert = self.convert.model_copy(update={"sparse": "if-faster" if in_blocks else "never"})
+            object.__setattr__(self, "convert", convert)
+        return self
+
+    @property
+    def asks_the_device(self) -> bool:
+        """Whether something in it is chosen by what a device measures."""
+        return self.convert.sparse == "if-faster"
+
     @property
     def conversion(self) -> ConversionOptions:
-        """What the converter is asked for, before the steps add to it."""
-        return ConversionOptions(**self.convert.model_dump())
+        """What the converter is asked for, before steps and devices decide the rest."""
+        return ConversionOptions(**{**self.convert.model_dump(), "sparse": self.convert.sparse == "always"})
 
 
-_STEPS: dict[str, type[_Table]] = {
+_STEPS: dict[str, type[Table]] = {
     "prune": PruneStep,
     "factorize": FactorizeStep,
     "distill": DistillStep,
@@ -198,7 +101,6 @@ _STEPS: dict[str, type[_Table]] = {
 
 # Words that are part of the language and have no implementation yet: key -> values.
 _NOT_BUILT: dict[tuple[str, str], tuple[str, ...]] = {
-    ("prune", "schedule"): ("gradual",),
     ("factorize", "method"): ("spatial-svd", "tucker2", "cp"),
     ("distill", "signal"): ("feature", "relation"),
     ("quantize", "method"): ("qat", "ladder"),
@@ -316,7 +218,7 @@ def _with_files_from(path: Path, recipe: Recipe) -> Recipe:
 
 
 def _check_built(recipe: Recipe, source: str) -> None:
-    tables: list[tuple[str, str, _Table]] = [
+    tables: list[tuple[str, str, Table]] = [
         (f"step {number}", step.kind, step) for number, step in enumerate(recipe.step, start=1)
     ]
     tables.append(("convert", "convert", recipe.convert))
@@ -330,7 +232,7 @@ def _check_built(recipe: Recipe, source: str) -> None:
             raise NotBuiltYetError(f"{source}: {place}: rank.evbmf is not built yet; built are: energy, ratio, fixed")
 
 
-def _words(table: type[_Table], key: str) -> tuple[str, ...]:
+def _words(table: type[Table], key: str) -> tuple[str, ...]:
     annotation: Any = table.model_fields[key].annotation
     return tuple(annotation.__args__)
 

@@ -7,7 +7,7 @@ kind needs a configuration class in ``recipe.py`` and an entry in ``compress.STE
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,13 +17,25 @@ if TYPE_CHECKING:
     import keras
 
     from edgepress.data import TrainingData
+    from edgepress.training.fit import Guidance
     from edgepress.training.objective import Objective
     from edgepress_agent.protocol.messages import RunReport
     from edgepress_converters.model import TFLiteModel
     from edgepress_converters.options import ConversionOptions
 
-Judge = Callable[["TFLiteModel"], "RunReport"]
-"""Asks the board: converts nothing, measures one file. None where there is no device."""
+
+@dataclass(frozen=True)
+class Judge:
+    """A board that can be asked what is faster.
+
+    Attributes:
+        device: its name in the inventory.
+        measure: measures files against each other, in one interleaved session. The run of a file that the board refuses
+            has no samples, and says why in its failures. Raises DeviceError where the board cannot say.
+    """
+
+    device: str
+    measure: Callable[[Sequence[TFLiteModel]], tuple[RunReport, ...]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,8 @@ class StepContext:
         judge: asks the board, or None: then the step takes its default, and its entry says "not measured".
         seed: of every random choice the step makes.
         progress: where it says how far it is.
+        guidance: what a distill step that follows will train this model with, for the fine-tuning before it; None: none
+            follows, or it trains another model.
     """
 
     data: TrainingData
@@ -47,6 +61,7 @@ class StepContext:
     judge: Judge | None = None
     seed: int = 0
     progress: Progress = field(default_factory=Silent)
+    guidance: Callable[[], Guidance] | None = None
 
 
 @dataclass(frozen=True)

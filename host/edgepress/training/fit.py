@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from edgepress.compression.graph.rebuild import copy_of
 from edgepress.data import Split, TrainingData
 from edgepress.progress import Progress, Silent, Task
 from edgepress.training.batchnorm import StatisticsEstimator
+from edgepress.training.estimate import duration_in_words, seconds_per_batch, worth_estimating
 from edgepress.training.evaluate import flat, predict
 from edgepress.training.objective import Objective
 from edgepress.training.seeds import seeded
@@ -38,25 +40,28 @@ class FineTuned:
     Attributes:
         history: the epochs that ran.
         best_epoch: the one whose weights the model has; 0: those it came with, since no epoch was better.
+        guided: whether a teacher helped.
     """
 
     model: Any
     history: tuple[Epoch, ...]
     best_epoch: int
+    guided: bool = False
 
     @property
     def summary(self) -> str:
         """One sentence for a report."""
         if not self.history:
             return "not fine-tuned"
+        what = f"fine-tuned for {len(self.history)} epochs{' with a teacher' if self.guided else ''}"
         if not all(math.isfinite(epoch.train_loss) for epoch in self.history):
             return (
-                f"fine-tuned for {len(self.history)} epochs, weights of epoch {self.best_epoch}: the loss became NaN "
-                "or infinite, a smaller learning_rate may help"
+                f"{what}, weights of epoch {self.best_epoch}: the loss became NaN or infinite, a smaller learning_rate "
+                "may help"
             )
         if self.best_epoch == 0:
-            return f"fine-tuned for {len(self.history)} epochs, none of which was better on the validation data"
-        return f"fine-tuned for {len(self.history)} epochs, weights of epoch {self.best_epoch}"
+            return f"{what}, none of which was better on the validation data"
+        return f"{what}, weights of epoch {self.best_epoch}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ def fine_tune(
     learning_rate: float | None = None,
     patience: int | None = None,
     guidance: Guidance | None = None,
+    callbacks: Sequence[Any] = (),
+    first_epoch: int = 0,
     seed: int = 0,
     progress: Progress | None = None,
     description: str = "Fine-tuning",
@@ -91,14 +98,18 @@ def fine_tune(
 
     The learning rate decays to 0 along a cosine (Loshchilov and Hutter 2017). BatchNorm statistics are re-estimated
     before each validation (:mod:`edgepress.training.batchnorm`). Zeros of pruned kernels stay zeros
-    (:mod:`edgepress.training.zeros`).
+    (:mod:`edgepress.training.zeros`). How long it will take is said before it starts, where it is long.
 
     Args:
         learning_rate: at the start; None: the objective's.
         patience: stop after so many epochs without a better validation loss; None: never before the end.
+        callbacks: Keras callbacks that change the model as it trains.
+        first_epoch: the first one whose weights may be returned, where those of epochs before it are of a model that is
+            not yet what it shall be. Without any such epoch the weights are those that it came with.
     """
     if epochs == 0:
         return FineTuned(model, (), 0)
+    shown = progress or Silent()
     with seeded(seed):
         copy = copy_of(model)
         keep_zeros(copy)
@@ -108,15 +119,22 @@ def fine_tune(
         steps = math.ceil(len(data.train) / objective.batch_size)
         rate = keras.optimizers.schedules.CosineDecay(learning_rate or objective.learning_rate, epochs * steps)
         _compile(trained, objective, rate, guidance)
-        batches = _batches(data.train, guidance, objective.batch_size, seed)
+        samples = _samples(data.train, guidance)
+        batches = samples.shuffle(len(data.train), seed=seed).batch(objective.batch_size).prefetch(2)
         with (
             StatisticsEstimator(copy, data.train, seed) as statistics,
-            (progress or Silent()).task(description, total=epochs * steps) as task,
+            shown.task(description, total=epochs * steps) as task,
         ):
-            run = _Run(judged, trained, data.val, statistics, task, epochs, steps, patience)
-            trained.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[run.callback()])
+            started = time.monotonic()
+            run = _Run(judged, trained, data.val, statistics, task, epochs, steps, patience, first_epoch)
+            if worth_estimating(epochs * steps):
+                validation_s = time.monotonic() - started
+                batch_s = seconds_per_batch(trained, samples.batch(objective.batch_size))
+                duration = duration_in_words(epochs * (steps * batch_s + validation_s))
+                shown.note(f"{description}: about {duration} for {epochs} epochs of {steps} batches")
+            trained.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[*callbacks, run.callback()])
             run.restore_best()
-    return FineTuned(copy, tuple(run.history), run.best_epoch)
+    return FineTuned(copy, tuple(run.history), run.best_epoch, guidance is not None)
 
 
 class _Run:
@@ -132,6 +150,7 @@ class _Run:
         epochs: int,
         steps: int,
         patience: int | None,
+        first_epoch: int,
     ) -> None:
         self._judged = judged
         self._trained = trained
@@ -141,10 +160,12 @@ class _Run:
         self._epochs = epochs
         self._steps = steps
         self._patience = patience
+        self._first_epoch = first_epoch
         self._epoch = 0
         self.history: list[Epoch] = []
         self.best_epoch = 0
-        self._best_loss = self._validate()
+        loss = self._validate()
+        self._best_loss = math.inf if first_epoch else loss
         self._best_weights = judged.get_weights()
 
     def callback(self) -> Any:
@@ -165,10 +186,12 @@ class _Run:
         loss = self._validate()
         self._epoch = epoch + 1
         self.history.append(Epoch(float((logs or {}).get("loss", math.nan)), loss))
+        if self._epoch < self._first_epoch:
+            return
         if loss < self._best_loss:
             self._best_loss, self.best_epoch = loss, self._epoch
             self._best_weights = self._judged.get_weights()
-        elif self._patience is not None and self._epoch - self.best_epoch >= self._patience:
+        elif self._patience is not None and self._epoch - max(self.best_epoch, self._first_epoch) >= self._patience:
             self._trained.stop_training = True
 
     def _validate(self) -> float:
@@ -199,12 +222,12 @@ def _compile(model: Any, objective: Objective, rate: Any, guidance: Guidance | N
     model.compile(optimizer=optimizer, loss=losses, loss_weights=weights)
 
 
-def _batches(train: Split, guidance: Guidance | None, batch_size: int, seed: int) -> Any:
+def _samples(train: Split, guidance: Guidance | None) -> Any:
+    """A ``tf.data`` set of inputs and what is wanted for them, sample by sample, in order."""
     import tensorflow as tf
 
     wanted = train.targets if guidance is None else (*train.targets, *guidance.signals)
-    samples = tf.data.Dataset.from_tensor_slices((_alone(train.inputs), _alone(wanted)))
-    return samples.shuffle(len(train), seed=seed).batch(batch_size).prefetch(2)
+    return tf.data.Dataset.from_tensor_slices((_alone(train.inputs), _alone(wanted)))
 
 
 def _alone(arrays: Sequence[NDArray[Any]]) -> Any:

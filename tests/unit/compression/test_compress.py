@@ -187,6 +187,30 @@ def test_weights_pruned_by_one_step_stay_zero_in_the_steps_after_it():
     assert (np.asarray(kernel) == 0).mean() == pytest.approx(0.8, abs=0.01)
 
 
+def test_the_teacher_of_a_distill_step_helps_the_steps_before_it():
+    small, data = compiled(made(dense_net)), blobs(shape=(6,))
+    sparse = PruneStep(kind="prune", structure="weights", sparsity=0.5, epochs=1)
+    teach = DistillStep(kind="distill", epochs=1)
+    student = DistillStep(kind="distill", student=Width(width=0.5), epochs=1)
+
+    def said(*steps):
+        return compressed(small, data, *steps).report.entries[0].notes[0]
+
+    assert "with a teacher" in said(sparse, teach)
+    assert "with a teacher" not in said(sparse, student)  # what it trains is another model
+    assert "with a teacher" not in said(sparse)
+
+
+def test_a_step_that_a_teacher_helped_is_not_taken_over_where_none_did(tmp_path, steps_run):
+    small, data = compiled(made(dense_net)), blobs(shape=(6,))
+    sparse = PruneStep(kind="prune", structure="weights", sparsity=0.5, epochs=0)
+
+    compressed(small, data, sparse, DistillStep(kind="distill", epochs=1), checkpoints=tmp_path)
+    compressed(small, data, sparse, checkpoints=tmp_path)
+
+    assert steps_run == ["prune", "distill", "prune"]
+
+
 def test_every_built_word_of_the_recipes_has_a_step():
     assert set(module.STEPS) == {
         ("prune", "weights"),

@@ -122,3 +122,27 @@ def test_leaving_a_block_out_equals_silencing_its_branch(name):
         weight.assign(np.zeros(last.gamma.shape))
 
     assert largest_difference(shorter, model) < 1e-6
+
+
+def test_blocks_that_a_pattern_names_are_left_alone_whatever_they_matter():
+    model = compiled(randomised(made(residual_net)))
+
+    outcome = prune_layers(model, step(0.99, keep=("a_*", "inner")), context_for(model, blobs()))
+
+    assert outcome.changed == ()  # the third block has the inner one in its branch
+    assert {skip.layer: skip.why for skip in outcome.skipped} == {
+        "first": "keep leaves a_conv alone",
+        "inner": "keep leaves inner alone",
+        "third": "keep leaves inner alone",
+    }
+
+
+def test_gradually_blocks_go_a_few_at_a_time_with_training_between():
+    model = compiled(randomised(made(residual_net)))
+    settings = step(0.67, schedule="gradual", rounds=2, epochs=2, learning_rate=1e-4)
+
+    outcome = prune_layers(model, settings, context_for(model, blobs()))
+
+    assert len(outcome.changed) == 2
+    assert 0 <= outcome.largest_difference < 1e-4
+    assert [note.split(":")[0] for note in outcome.notes[:2]] == ["round 1 of 2, 59%", "round 2 of 2, 67%"]

@@ -79,10 +79,6 @@ def test_a_recipe_without_a_name_takes_its_file_s():
         ),
         ('[[step]]\nkind = "factorize"\nrank = { enrgy = 0.9 }', ["step.1.rank.enrgy", "did you mean 'energy'?"]),
         (
-            '[[step]]\nkind = "prune"\nstructure = "weights"\nsparsity = 0.5\nkeep = ["stem"]',
-            ["step.1", "keep goes with", "filters", "weights"],
-        ),
-        (
             '[[step]]\nkind = "prune"\nstructure = "weights"\nsparsity = 0.5\nround_to = 8',
             ["step.1", "round_to goes with"],
         ),
@@ -104,7 +100,6 @@ def test_a_mistake_is_named_with_its_file_place_value_and_what_is_allowed(text, 
 @pytest.mark.parametrize(
     "text",
     [
-        '[[step]]\nkind = "prune"\nstructure = "weights"\nsparsity = 0.5\nschedule = "gradual"',
         '[[step]]\nkind = "factorize"\nmethod = "spatial-svd"',
         '[[step]]\nkind = "factorize"\nmethod = "tucker2"',
         '[[step]]\nkind = "factorize"\nmethod = "cp"',
@@ -193,3 +188,57 @@ def test_reading_recipes_does_not_import_tensorflow():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "set()\n"
+
+
+def pruning(**settings):
+    return Recipe.model_validate({"name": "r", "step": [{"kind": "prune", "sparsity": 0.5, **settings}]})
+
+
+def test_gradual_pruning_has_rounds_in_the_first_half_of_its_epochs_by_default():
+    filters = pruning(structure="filters", schedule="gradual").step[0]
+    weights = pruning(structure="weights", schedule="gradual").step[0]
+
+    assert (filters.begin, filters.end, filters.rounds) == (0, 0.5, 3)
+    assert weights.rounds == 20
+    assert pruning(structure="weights").step[0].rounds is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ('structure = "filters"\nblock = "1x4"', ["step.1", 'block goes with structure = "weights"']),
+        ('structure = "weights"\nblock = "4x1"', ["step.1.block", "'4x1'", "'1x4' or '1x16'"]),
+        ('structure = "weights"\nrounds = 3', ["step.1", 'rounds goes with schedule = "gradual"']),
+        ('structure = "layers"\nreconstruct = true', ["step.1", "reconstruct goes with"]),
+        (
+            'structure = "filters"\nschedule = "gradual"\nepochs = 2',
+            ["step.1", "with 3 rounds at least 3 epochs, not 2"],
+        ),
+        ('structure = "weights"\nschedule = "gradual"\nbegin = 0.6', ["step.1", "begin is 0.6 and end is 0.5"]),
+    ],
+)
+def test_words_of_pruning_that_do_not_go_together_are_named(lines, words):
+    message = problem(f'[[step]]\nkind = "prune"\nsparsity = 0.5\n{lines}')
+
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "convert", "sparse"),
+    [
+        ({"structure": "weights"}, {}, "never"),
+        ({"structure": "weights", "block": "1x4"}, {}, "if-faster"),
+        ({"structure": "weights", "block": "1x4"}, {"sparse": "never"}, "never"),
+        ({"structure": "weights"}, {"sparse": "always"}, "always"),
+    ],
+)
+def test_zeros_in_blocks_are_left_out_of_the_file_where_that_is_faster_unless_the_recipe_says_so(
+    settings, convert, sparse
+):
+    step = {"kind": "prune", "sparsity": 0.5, **settings}
+    recipe = Recipe.model_validate({"name": "r", "step": [step], "convert": convert})
+
+    assert recipe.convert.sparse == sparse
+    assert recipe.asks_the_device == (sparse == "if-faster")
+    assert recipe.conversion.sparse == (sparse == "always")

@@ -127,3 +127,25 @@ def test_a_model_without_filters_is_left_whole_and_the_report_says_so():
 
     assert outcome.changed == ()
     assert any("no filter was removed" in note for note in outcome.notes)
+
+
+def two_hidden_layers():
+    inputs = keras.Input((6,))
+    x = layers.Dense(8, activation="relu", name="first")(inputs)
+    x = layers.Dense(16, activation="relu", name="second")(x)
+    return keras.Model(inputs, layers.Dense(3, activation="softmax", name="classes")(x))
+
+
+@pytest.mark.parametrize(("scope", "left"), [("local", {"first": 4, "second": 8}), ("global", None)])
+def test_gradually_channels_go_in_rounds_with_training_between_to_the_sparsity_of_the_whole_model(scope, left):
+    model = compiled(made(two_hidden_layers))
+    settings = step("neurons", schedule="gradual", rounds=2, epochs=2, scope=scope, round_to=1)
+
+    outcome = prune_channels(model, settings, context_for(model, blobs(32, shape=(6,))))
+
+    counts = {"first": 8, "second": 16} | outcome.choices["units"]
+    assert counts == (left or counts)
+    assert sum(counts.values()) == 12
+    assert outcome.changed[-1].what == f"16 -> {counts['second']} units"
+    assert {note.split(":")[0] for note in outcome.notes} >= {"round 1 of 2, 44%", "round 2 of 2, 50%"}
+    assert 0 <= outcome.largest_difference < 1e-4

@@ -1,10 +1,12 @@
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgepress.compression.pruning.weights import magnitude_masks, prune_weights
+from edgepress.compression.pruning.magnitude import magnitude_masks, prunable_kernels
+from edgepress.compression.pruning.weights import prune_weights
 from edgepress.compression.recipe import PruneStep
 from support.compress_models import blobs, compiled, context_for, made, residual_cnn
 
@@ -34,16 +36,54 @@ def test_exactly_the_share_asked_for_is_dropped_even_with_ties(kernel, sparsity)
         assert np.abs(kernel[mask]).min() >= np.abs(kernel[~mask]).max()
 
 
-@pytest.mark.parametrize("scope", ["local", "global"])
-def test_zeros_stay_zeros_while_the_rest_is_trained(scope):
+@given(arrays(np.float32, (2, 8, 3), elements=st.floats(-1, 1, width=32)), st.floats(0.05, 0.95))
+def test_blocks_of_inputs_of_one_output_stay_or_go_together(kernel, sparsity):
+    mask = magnitude_masks({"k": kernel}, sparsity, "local", block=4)["k"]
+
+    blocks = mask.reshape(2, 2, 4, 3)
+    assert (blocks.all(axis=2) == blocks.any(axis=2)).all()
+    assert (~blocks.all(axis=2)).sum() == round(sparsity * 12)
+    sizes = np.square(kernel.astype(np.float64)).reshape(2, 2, 4, 3).sum(axis=2)
+    stay = blocks.all(axis=2)
+    if stay.any() and not stay.all():
+        assert sizes[stay].min() >= sizes[~stay].max()
+
+
+def test_kernels_that_blocks_do_not_fit_and_layers_to_leave_alone_are_skipped_with_the_reason():
+    kernels, skipped = prunable_kernels(made(residual_cnn), 4, ["head", "features"])
+
+    assert set(kernels) == {"wide", "project", "classes"}
+    assert {skip.layer: skip.why for skip in skipped} == {
+        "stem": "its 2 inputs are no multiple of 4",
+        "depthwise": "a depthwise convolution has few weights, and each matters to a whole channel",
+        "head": "keep leaves it alone",
+        "features": "keep leaves it alone",
+    }
+
+
+@pytest.mark.parametrize("settings", [{"scope": "local"}, {"scope": "global"}, {"block": "1x4"}], ids=str)
+def test_zeros_stay_zeros_while_the_rest_is_trained(settings):
     dataset = blobs()
     model = compiled(made(residual_cnn))
-    settings = PruneStep(kind="prune", structure="weights", sparsity=0.8, scope=scope, epochs=1)
+    step = PruneStep(kind="prune", structure="weights", sparsity=0.8, epochs=1, **settings)
 
-    outcome = prune_weights(model, settings, context_for(model, dataset))
+    outcome = prune_weights(model, step, context_for(model, dataset))
 
     kernels = [outcome.model.get_layer(name).get_weights()[0] for name in ("wide", "head", "features")]
     untouched = [model.get_layer(name).get_weights()[0] for name in ("wide", "head", "features")]
     assert sum((kernel == 0).sum() for kernel in kernels) >= 0.7 * sum(kernel.size for kernel in kernels)
     assert any((kernel[kernel != 0] != old[kernel != 0]).any() for kernel, old in zip(kernels, untouched, strict=True))
-    assert [skip.layer for skip in outcome.skipped] == ["depthwise"]
+    assert [skip.layer for skip in outcome.skipped] == (["stem", "depthwise"] if "block" in settings else ["depthwise"])
+
+
+def test_without_epochs_the_statistics_are_those_of_the_pruned_model():
+    inputs = keras.Input((8, 8, 2))
+    x = keras.layers.BatchNormalization(name="norm")(keras.layers.Conv2D(4, 3, name="conv")(inputs))
+    model = compiled(keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(x))))
+    dataset = blobs()
+
+    step = PruneStep(kind="prune", structure="weights", sparsity=0.5, epochs=0)
+    pruned = prune_weights(model, step, context_for(model, dataset)).model
+
+    said = np.asarray(pruned.get_layer("conv")(dataset.train.inputs[0]))
+    np.testing.assert_allclose(pruned.get_layer("norm").moving_mean, said.mean(axis=(0, 1, 2)), atol=1e-4)

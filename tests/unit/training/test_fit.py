@@ -1,4 +1,5 @@
 import random
+import re
 from contextlib import contextmanager
 
 import keras
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgepress.data import Dataset, Split, TrainingData
+from edgepress.training import estimate
 from edgepress.training.evaluate import predict
 from edgepress.training.fit import Guidance, fine_tune
 from edgepress.training.metrics import metric_named
@@ -25,10 +27,10 @@ class Recorder:
     """A progress that remembers what it was told."""
 
     def __init__(self):
-        self.updates = []
+        self.updates, self.notes = [], []
 
     @contextmanager
-    def task(self, description, total=None):
+    def task(self, description, total=None, unit="steps"):
         self.description, self.total = description, total
         yield self
 
@@ -36,7 +38,7 @@ class Recorder:
         self.updates.append((done, message))
 
     def note(self, message):
-        pass
+        self.notes.append(message)
 
 
 def test_training_makes_the_model_better_and_leaves_the_one_given_alone():
@@ -199,3 +201,46 @@ def test_an_output_whose_loss_weighs_nothing_is_not_trained(guided):
         for name in ("trained", "ignored")
     ]
     assert moved == [True, False]
+
+
+def test_a_long_training_says_before_it_starts_how_long_it_will_take_and_is_not_changed_by_that(monkeypatch):
+    inputs = keras.Input((6,))
+    x = layers.Dropout(0.3)(layers.BatchNormalization()(layers.Dense(16)(inputs)))
+    model = compiled(keras.Model(inputs, layers.Dense(3, activation="softmax")(x)))
+    recorder = Recorder()
+    silent = tuned(model, epochs=2, progress=recorder)
+    assert recorder.notes == []
+    monkeypatch.setattr(estimate, "_WORTH_ESTIMATING", 6)
+
+    told = tuned(model, epochs=2, progress=recorder, description="Teaching")
+
+    (said,) = recorder.notes
+    assert re.fullmatch(r"Teaching: about \d+ s for 2 epochs of 3 batches", said)
+    assert recorder.updates[len(recorder.updates) // 2][0] == 1  # its batches are not among those that are counted
+    assert largest_difference(silent.model, told.model) < 1e-6
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3.4, "3 s"), (100, "2 min"), (5300, "88 min"), (9000, "2.5 h")])
+def test_an_estimate_has_as_many_digits_as_it_is_sure_of(seconds, words):
+    assert estimate.duration_in_words(seconds) == words
+
+
+def test_epochs_before_the_first_that_counts_are_not_returned():
+    model = compiled(made(dense_net))
+
+    result = tuned(model, epochs=4, learning_rate=0.05, first_epoch=4, patience=1)
+
+    assert (len(result.history), result.best_epoch) == (4, 4)
+
+
+def test_what_callbacks_do_to_the_model_happens_before_an_epoch_is_judged():
+    model = compiled(made(dense_net))
+
+    class Zero(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            kernel = self.model.get_layer("classes").kernel
+            kernel.assign(kernel * 0)
+
+    result = tuned(model, epochs=1, first_epoch=1, callbacks=[Zero()])
+
+    assert (np.asarray(result.model.get_layer("classes").kernel) == 0).all()

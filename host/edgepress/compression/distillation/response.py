@@ -28,29 +28,39 @@ _SMALLEST_PROBABILITY = 1e-30  # keeps logarithms finite in float32
 
 def distill_response(model: Any, settings: DistillStep, context: StepContext) -> StepOutcome:
     """Train a student on the teacher's outputs and the labels. The teacher is only asked, never changed."""
-    teacher = context.original if settings.teacher is None else load_model(Path(settings.teacher))
     student, changed = _student(model, settings, context)
-    _check_pair(teacher, student)
-    with context.progress.task("Asking the teacher"):
-        signals = predict(teacher, context.data.train.inputs)
-    kinds = context.objective.output_kinds
-    guidance = Guidance(
-        signals=tuple(_teacher_signal(output, kind) for output, kind in zip(signals, kinds, strict=True)),
-        losses=tuple(_loss(kind, settings.temperature) for kind in kinds),
-        weight=settings.alpha,
-    )
+    guidance = guidance_of(settings, context, student)
     tuned = fine_tune(
         student,
         context.data,
         context.objective,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
+        patience=settings.patience,
         guidance=guidance,
         seed=context.seed,
         progress=context.progress,
         description="Distilling",
     )
     return StepOutcome(tuned.model, context.conversion, changed, notes=(tuned.summary,), choices=_files(settings))
+
+
+def guidance_of(settings: DistillStep, context: StepContext, student: Any) -> Guidance:
+    """Ask the teacher of a step about the training data.
+
+    Raises:
+        CompressionError: it takes or gives other shapes than the student. ModelError: its file cannot be used.
+    """
+    teacher = context.original if settings.teacher is None else load_model(Path(settings.teacher))
+    _check_pair(teacher, student)
+    with context.progress.task("Asking the teacher"):
+        signals = predict(teacher, context.data.train.inputs)
+    kinds = context.objective.output_kinds
+    return Guidance(
+        signals=tuple(_teacher_signal(output, kind) for output, kind in zip(signals, kinds, strict=True)),
+        losses=tuple(_loss(kind, settings.temperature) for kind in kinds),
+        weight=settings.alpha,
+    )
 
 
 def _student(model: Any, settings: DistillStep, context: StepContext) -> tuple[Any, tuple[Change, ...]]:

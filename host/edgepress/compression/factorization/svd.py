@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured
 from edgepress.compression.recipe import FactorizeStep, Rank
+from edgepress.compression.recovery import recover
 from edgepress.compression.steps import Change, Skip, StepContext, StepOutcome
-from edgepress.training.fit import fine_tune
 
 Matrix = NDArray[np.floating[Any]]
 
@@ -45,22 +45,12 @@ def factorize_dense(model: Any, settings: FactorizeStep, context: StepContext) -
         replacements[name] = factors(layer, rank, f"{name}_low_rank")
         ranks[name] = rank
         changed.append(Change(name, f"{rows} x {columns} -> {rows} x {rank} x {columns}"))
-    tuned = fine_tune(
-        rebuild(graph, replacements),
-        context.data,
-        context.objective,
-        epochs=settings.epochs if replacements else 0,
-        learning_rate=settings.learning_rate,
-        seed=context.seed,
-        progress=context.progress,
-        description="Fine-tuning the factorized model",
-    )
-    notes = [tuned.summary, "ranks chosen by the weights, not measured on a device"]
     if not replacements:
-        notes = ["no layer was factorized: see what was skipped and why"]
-    return StepOutcome(
-        tuned.model, context.conversion, tuple(changed), tuple(skipped), tuple(notes), choices={"ranks": ranks}
-    )
+        note = "no layer was factorized: see what was skipped and why"
+        return StepOutcome(model, context.conversion, (), tuple(skipped), (note,), choices={"ranks": ranks})
+    tuned = recover(rebuild(graph, replacements), settings, context, "Fine-tuning the factorized model")
+    notes = (tuned.summary, "ranks chosen by the weights, not measured on a device")
+    return StepOutcome(tuned.model, context.conversion, tuple(changed), tuple(skipped), notes, choices={"ranks": ranks})
 
 
 def rank_for(singular_values: Matrix, rows: int, columns: int, rank: Rank) -> int:

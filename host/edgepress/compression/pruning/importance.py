@@ -7,20 +7,22 @@ they are summed, so that no layer speaks louder than another.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from itertools import islice
+from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepress.compression.graph.channels import Channels, Group, Labels
-from edgepress.compression.graph.reader import read
+from edgepress.compression.graph.reader import Node, TensorRef, read
 from edgepress.compression.graph.rebuild import copy_of
+from edgepress.compression.pruning.tracing import trace
+from edgepress.compression.recipe_tables import Criterion
 from edgepress.data import TrainingData
 from edgepress.training.evaluate import batches, flat
 from edgepress.training.objective import Objective
 
-Criterion = Literal["l1", "l2", "batchnorm-scale", "geometric-median", "taylor"]
 Scores = NDArray[np.float64]
 Made = tuple[str, str]
 """A layer's name, and what it makes: ``filters``, ``units``, ``heads``."""
@@ -28,7 +30,7 @@ Made = tuple[str, str]
 OfFilters = Callable[[Made, NDArray[np.float64]], Scores]
 """From who makes them and the filters as rows ``(filters, weights)``: a number for each filter."""
 
-_TAYLOR_BATCHES = 8
+_BATCHES = 8  # of training data, of at most 256 samples each
 
 
 def scores_of(channels: Channels, group: Group, of_filters: OfFilters) -> Scores:
@@ -68,12 +70,17 @@ def criterion_named(
     * ``geometric-median``: the distance to all filters of the layer (He et al. 2019, FPGM): what others replace goes.
     * ``taylor``: how much the loss would change, to first order (Molchanov et al. 2019), over 8 batches of training
       data.
+    * ``activation``: the mean size of what a channel says to the layers that read it (as the share of zeros in Hu et
+      al. 2016, "Network Trimming", but for any activation), over the same data; where none reads it, ``l2``.
     """
     if criterion == "batchnorm-scale":
         return lambda group: _by_batchnorm_scale(channels, group)
     if criterion == "taylor":
         sensitivity = _sensitivity(channels, model, data, objective)
         return lambda group: scores_of(channels, group, lambda made, _: sensitivity[made])
+    if criterion == "activation":
+        heard = _heard(channels, data)
+        return lambda group: _by_activation(channels, group, heard)
     of_filters = _OF_FILTERS[criterion]
     return lambda group: scores_of(channels, group, of_filters)
 
@@ -88,7 +95,7 @@ def _by_batchnorm_scale(channels: Channels, group: Group) -> Scores:
     return _normalised(total) if total.any() else scores_of(channels, group, _OF_FILTERS["l2"])
 
 
-def _geometric_distance(_: str, filters: NDArray[np.float64]) -> Scores:
+def _geometric_distance(_: Made, filters: NDArray[np.float64]) -> Scores:
     squares = np.square(filters).sum(axis=1)
     distances = squares[:, None] + squares[None, :] - 2 * filters @ filters.T
     return np.asarray(np.sqrt(np.maximum(distances, 0)).sum(axis=1))
@@ -112,9 +119,7 @@ def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: 
     found: dict[Made, Scores] = {}
     makers = [name for name, binding in channels.layers.items() if binding.makes and name in layers]
     makers = [name for name in makers if layers[name].weights]
-    for number, batch in enumerate(batches(data.train)):
-        if number == _TAYLOR_BATCHES:
-            break
+    for batch in islice(batches(data.train), _BATCHES):
         with tf.GradientTape() as tape:
             tape.watch([variable.value for name in makers for variable in layers[name].weights])
             outputs = judged([keras.ops.convert_to_tensor(x) for x in batch.inputs], training=False)
@@ -133,14 +138,41 @@ def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: 
     return found
 
 
+def _heard(channels: Channels, data: TrainingData) -> list[tuple[Labels, Scores]]:
+    """What each layer with kernels hears: the labels of its inputs, and the mean absolute value of each."""
+    sums: dict[TensorRef, Scores] = {}
+
+    def listen(node: Node, inputs: tuple[NDArray[Any], ...]) -> None:
+        if channels.bindings[node.index].makes:
+            for ref, values in zip(node.inputs, inputs, strict=True):
+                mean = np.abs(values, dtype=np.float64).mean(axis=tuple(range(values.ndim - 1)))
+                sums[ref] = sums.get(ref, 0) + mean
+
+    for batch in islice(batches(data.train), _BATCHES):
+        trace(channels.graph, batch.inputs, listen)
+    heard = [(channels.bindings[ref.node].outputs[ref.output], values) for ref, values in sums.items()]
+    return [(labels, values) for labels, values in heard if values.shape == labels.shape]
+
+
+def _by_activation(channels: Channels, group: Group, heard: list[tuple[Labels, Scores]]) -> Scores:
+    by_reader = [_normalised(_sums_by_atom(channels, group, labels, values)) for labels, values in heard]
+    total = np.sum(by_reader, axis=0) if by_reader else np.zeros(len(group.atoms))
+    return _normalised(total) if total.any() else scores_of(channels, group, _OF_FILTERS["l2"])
+
+
 def _by_atom(channels: Channels, group: Group, labels: Labels, values: Scores) -> Scores:
-    """Sum the values of a layer's channels over the atoms that they belong to, after dividing them by their mean."""
+    """Sum the values of a layer's channels over their atoms, and divide by the mean where several layers make them."""
+    total = _sums_by_atom(channels, group, labels, values)
+    return total if len(group.producers) == 1 else _normalised(total)
+
+
+def _sums_by_atom(channels: Channels, group: Group, labels: Labels, values: Scores) -> Scores:
     atoms = channels.atom_of[labels]
     place = np.searchsorted(group.atoms, atoms)
     inside = (place < len(group.atoms)) & (group.atoms[np.minimum(place, len(group.atoms) - 1)] == atoms)
     total = np.zeros(len(group.atoms))
     np.add.at(total, place[inside], values[inside])
-    return total if len(group.producers) == 1 else _normalised(total)
+    return total
 
 
 def _normalised(values: Scores) -> Scores:

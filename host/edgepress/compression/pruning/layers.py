@@ -1,7 +1,8 @@
 """Whole residual blocks are left out, those first without which the validation loss is least.
 
 Each block is tried alone, on the model as it came in (no gradients, no training), as in layer-wise ablation of residual
-networks (Veit et al. 2016, "Residual Networks Behave Like Ensembles of Relatively Shallow Networks").
+networks (Veit et al. 2016, "Residual Networks Behave Like Ensembles of Relatively Shallow Networks"). With
+``schedule = "gradual"`` some go at a time, and the rest is tried anew after fine-tuning.
 """
 
 from __future__ import annotations
@@ -15,62 +16,76 @@ from edgepress.compression.graph.blocks import ResidualBlock, residual_blocks
 from edgepress.compression.graph.bypass import bypass
 from edgepress.compression.graph.reader import Graph, read
 from edgepress.compression.graph.rebuild import NewLayer, copied, rebuild
+from edgepress.compression.pruning.keep import check_patterns, first_kept
 from edgepress.compression.pruning.proof import prove
+from edgepress.compression.pruning.schedule import rounds_of
 from edgepress.compression.recipe import PruneStep
+from edgepress.compression.recovery import recover
 from edgepress.compression.steps import Change, Skip, StepContext, StepOutcome
-from edgepress.training.batchnorm import reestimate_batchnorm
 from edgepress.training.evaluate import loss_of
-from edgepress.training.fit import fine_tune
 
 
 def prune_layers(model: Any, settings: PruneStep, context: StepContext) -> StepOutcome:
     """Leave out a share of the residual blocks, re-estimate BatchNorm and fine-tune.
 
     Raises:
-        CompressionError: the smaller model fails its proof.
+        CompressionError: a pattern in ``keep`` names no layer, or a smaller model fails its proof.
     """
-    graph = read(model)
-    blocks = residual_blocks(graph)
-    count = round(settings.sparsity * len(blocks))
-    losses = _losses_without(graph, blocks, context)
-    weakest = sorted(blocks, key=lambda block: losses[block.join.name])
-    removed = _apart(weakest, count)
-    smaller = without_blocks(graph, removed)
-    difference = prove(smaller, _with_silent_branches(graph, removed), context.seed)
-    tuned = fine_tune(
-        reestimate_batchnorm(smaller, context.data.train, context.seed),
-        context.data,
-        context.objective,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        seed=context.seed,
-        progress=context.progress,
-        description="Fine-tuning the pruned model",
-    )
-    notes = [tuned.summary]
-    if not removed:
+    whole = read(model)
+    check_patterns(settings.keep, whole.layers())
+    blocks = residual_blocks(whole)
+    losses: dict[str, float] = {}
+    changed: list[Change] = []
+    notes: list[str] = []
+    largest_difference = 0.0
+    for one in rounds_of(settings):
+        count = round(one.sparsity * len(blocks)) - len(changed)
+        if count > 0:
+            graph = read(model)
+            left = [block for block in residual_blocks(graph) if _kept_by(block, settings.keep) is None]
+            losses |= _losses_without(graph, left, context)
+            removed = _apart(sorted(left, key=lambda block: losses[block.join.name]), count)
+            model = without_blocks(graph, removed)
+            difference = prove(model, _with_silent_branches(graph, removed), context.seed)
+            largest_difference = max(largest_difference, difference)
+            changed += [_change(block, losses[block.join.name]) for block in left if block in removed]
+        if changed or not one.sparsity:
+            tuned = recover(model, settings, context, f"{one.label}Fine-tuning the pruned model", epochs=one.epochs)
+            model = tuned.model
+            notes.append(f"{one.label}{tuned.summary}")
+    if not changed:
         notes.append(f"no block was left out: {len(blocks)} residual blocks keep their shapes without their branch")
     else:
-        notes.append(f"same logits as with these blocks' branches zeroed, to {difference:.1e} of the largest")
-    names = {block.join.name for block in removed}
+        notes.append(f"same logits as with these blocks' branches zeroed, to {largest_difference:.1e} of the largest")
+    names = [change.layer for change in changed]
     return StepOutcome(
-        tuned.model,
+        model,
         context.conversion,
-        tuple(_change(block, losses[block.join.name]) for block in blocks if block.join.name in names),
-        tuple(
-            Skip(block.join.name, f"validation loss {losses[block.join.name]:.4g} without its branch")
-            for block in blocks
-            if block.join.name not in names
-        ),
+        tuple(changed),
+        tuple(Skip(block.join.name, _why(block, settings, losses)) for block in blocks if block.join.name not in names),
         tuple(notes),
         choices={"blocks": sorted(names)},
-        largest_difference=difference if removed else None,
+        largest_difference=largest_difference if changed else None,
     )
 
 
 def without_blocks(graph: Graph, blocks: Sequence[ResidualBlock]) -> Any:
     """Return the model in which each block's entry steps in the place of its sum."""
     return rebuild(bypass(graph, {block.exit: block.entry for block in blocks}))
+
+
+def _kept_by(block: ResidualBlock, keep: Sequence[str]) -> str | None:
+    return first_kept(keep, [block.join.name, *(node.name for node in block.branch)])
+
+
+def _why(block: ResidualBlock, settings: PruneStep, losses: dict[str, float]) -> str:
+    """Why a block stays."""
+    kept = _kept_by(block, settings.keep)
+    if kept is not None:
+        return f"keep leaves {kept} alone"
+    if block.join.name not in losses:
+        return f"{settings.sparsity:.0%} of the blocks is none"
+    return f"validation loss {losses[block.join.name]:.4g} without its branch"
 
 
 def _with_silent_branches(graph: Graph, blocks: Sequence[ResidualBlock]) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from fnmatch import fnmatch
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,57 +14,110 @@ from edgepress.compression.graph.channels import Channels, Group, channels_of
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rules import rule_for
 from edgepress.compression.pruning.importance import Scores, criterion_named
+from edgepress.compression.pruning.keep import check_patterns, first_kept
+from edgepress.compression.pruning.reconstruction import reconstruct
+from edgepress.compression.pruning.schedule import rounds_of
 from edgepress.compression.pruning.surgery import remove_channels
 from edgepress.compression.recipe import PruneStep
+from edgepress.compression.recovery import recover
 from edgepress.compression.steps import Change, Skip, StepContext, StepOutcome
-from edgepress.errors import CompressionError
 from edgepress.training.batchnorm import reestimate_batchnorm
-from edgepress.training.fit import fine_tune
+from edgepress.training.evaluate import loss_of
 
 _SMALLEST_MULTIPLE = 4  # one SIMD register of float32; fewer filters than this are not worth removing
 
+Counts = dict[str, dict[str, int]]
+"""Kind (``filters``, ``units``, ``heads``) -> name of layer -> how many it has."""
+
 
 def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> StepOutcome:
-    """Remove the filters or neurons of least importance, re-estimate BatchNorm and fine-tune.
+    """Remove the filters or neurons of least importance, fit what read them, re-estimate BatchNorm and fine-tune.
+
+    With ``schedule = "gradual"`` in rounds, each followed by fine-tuning, in which importance is taken anew.
 
     Raises:
-        CompressionError: a pattern in ``keep`` names no layer, or the smaller model fails its proof.
+        CompressionError: a pattern in ``keep`` names no layer, or a smaller model fails its proof.
     """
-    assert settings.importance is not None  # filled in by the recipe for these structures
-    channels = channels_of(read(model), rule_for)
-    groups, skipped = removable_groups(channels, settings.structure, settings.keep)
-    score = criterion_named(settings.importance, channels, model, context.data, context.objective)
-    shares = _shares(groups, score, settings)
-    removed, too_small = _choose(groups, score, shares, settings)
-    surgery = remove_channels(channels, removed, context.seed)
-    changed, counts = _changes(channels, removed)
-    pruned = reestimate_batchnorm(surgery.model, context.data.train, context.seed)
-    tuned = fine_tune(
-        pruned,
-        context.data,
-        context.objective,
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        seed=context.seed,
-        progress=context.progress,
-        description="Fine-tuning the pruned model",
-    )
-    notes = [tuned.summary]
-    if not changed:
+    whole = channels_of(read(model), rule_for)
+    groups, skipped = removable_groups(whole, settings.structure, settings.keep)
+    sizes = dict(zip(_keys(groups), (len(group.atoms) for group in groups), strict=True))
+    before = _counts(whole)
+    largest_difference: float | None = None
+    notes: list[str] = []
+    too_small: tuple[Skip, ...] = ()
+    for one in rounds_of(settings):
+        if one.sparsity:
+            cut = _cut(model, settings, one.sparsity, sizes, context)
+            model, too_small = cut.model, cut.skipped
+            if cut.largest_difference is not None:
+                largest_difference = max(cut.largest_difference, largest_difference or 0.0)
+            notes += [f"{one.label}{note}" for note in cut.notes]
+            if largest_difference is None:
+                continue  # nothing was removed yet, so that there is nothing to recover from
+        tuned = recover(model, settings, context, f"{one.label}Fine-tuning the pruned model", epochs=one.epochs)
+        model = tuned.model
+        notes.append(f"{one.label}{tuned.summary}")
+    changed, choices = _changes(before, _counts(channels_of(read(model), rule_for)))
+    if largest_difference is None:
         notes.append(f"no {settings.structure[:-1]} was removed: see what was skipped and why")
     else:
-        notes.append(f"same logits as with what was removed zeroed, to {surgery.largest_difference:.1e} of the largest")
-    if surgery.folded:
-        notes.append(f"constants of removed channels are in the biases behind {', '.join(surgery.folded)}")
+        notes.append(f"same logits as with what was removed zeroed, to {largest_difference:.1e} of the largest")
     return StepOutcome(
-        tuned.model,
+        model,
         context.conversion,
         changed,
         (*skipped, *too_small),
         tuple(notes),
-        choices=counts,
-        largest_difference=surgery.largest_difference if changed else None,
+        choices=choices,
+        largest_difference=largest_difference,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """A model after one removal; ``largest_difference`` is None where nothing could be removed."""
+
+    model: Any
+    skipped: tuple[Skip, ...]
+    largest_difference: float | None
+    notes: tuple[str, ...]
+
+
+_Key = tuple[tuple[str, ...], tuple[str, ...], int]
+
+
+def _cut(model: Any, settings: PruneStep, sparsity: float, sizes: dict[_Key, int], context: StepContext) -> _Cut:
+    """Remove channels until ``sparsity`` of those that the whole model had (``sizes``, by group) are gone."""
+    assert settings.importance is not None  # filled in by the recipe for these structures
+    channels = channels_of(read(model), rule_for)
+    groups, _ = removable_groups(channels, settings.structure, settings.keep)
+    score = criterion_named(settings.importance, channels, model, context.data, context.objective)
+    whole = [sizes[key] for key in _keys(groups)]
+    removed, skipped = _choose(groups, score, _shares(groups, whole, score, sparsity, settings), whole, settings)
+    if not len(removed):
+        return _Cut(model, skipped, None, ())
+    surgery = remove_channels(channels, removed, context.seed)
+    notes = []
+    if surgery.folded:
+        notes.append(f"constants of removed channels are in the biases behind {', '.join(surgery.folded)}")
+    pruned = surgery.model
+    if settings.reconstruct:
+        pruned, note = _fitted(pruned, channels, removed, context)
+        notes.append(note)
+    return _Cut(pruned, skipped, surgery.largest_difference, tuple(notes))
+
+
+def _fitted(pruned: Any, channels: Channels, removed: NDArray[np.int64], context: StepContext) -> tuple[Any, str]:
+    """Reconstruct what the pruned model's layers said; the model as it was where that makes validation worse."""
+    train, val, seed = context.data.train, context.data.val, context.seed
+    plain = reestimate_batchnorm(pruned, train, seed)
+    fitted = reconstruct(channels, removed, pruned, train, seed)
+    if not fitted:
+        return plain, "no layer could be fitted to what the removed channels had said"
+    better = reestimate_batchnorm(pruned, train, seed)
+    losses = [loss_of(one, val, context.objective) for one in (plain, better)]
+    said = f"validation loss {losses[1]:.4g} with {len(fitted)} layers fitted, {losses[0]:.4g} without"
+    return (better, said) if losses[1] < losses[0] else (plain, f"{said}: left as they were")
 
 
 def removable_groups(
@@ -78,17 +132,14 @@ def removable_groups(
     Raises:
         CompressionError: a pattern names no layer.
     """
-    layers = channels.graph.layers()
-    for pattern in keep:
-        if not any(fnmatch(name, pattern) for name in layers):
-            raise CompressionError(f"keep: no layer is named {pattern!r}; the model's layers are {', '.join(layers)}")
+    check_patterns(keep, channels.graph.layers())
     groups: list[Group] = []
     skipped: dict[str, Skip] = {}
     for group in channels.groups:
         if ("filters" in group.kinds) != (structure == "filters"):
             continue
-        kept = [name for name in group.producers if any(fnmatch(name, pattern) for pattern in keep)]
-        why = group.frozen or (f"keep leaves {kept[0]} alone" if kept else None)
+        kept = first_kept(keep, group.producers)
+        why = group.frozen or (f"keep leaves {kept} alone" if kept else None)
         if why is None:
             groups.append(group)
         else:
@@ -115,52 +166,77 @@ def strongest(group: Group, scores: Scores, count: int) -> NDArray[np.int64]:
     return group.atoms[np.sort(np.argsort(-scores, kind="stable")[:count])]
 
 
-def _shares(groups: Sequence[Group], score: Callable[[Group], Scores], settings: PruneStep) -> list[float]:
-    """The share that each group loses: the same in all (local), or what one threshold for all of them says (global)."""
+def _keys(groups: Sequence[Group]) -> list[_Key]:
+    """What a group is known by after others of its channels went: its makers, and its place among those of the same."""
+    seen: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
+    keys = []
+    for group in groups:
+        makers = (group.producers, group.kinds)
+        keys.append((*makers, seen[makers]))
+        seen[makers] += 1
+    return keys
+
+
+def _shares(
+    groups: Sequence[Group],
+    whole: Sequence[int],
+    score: Callable[[Group], Scores],
+    sparsity: float,
+    settings: PruneStep,
+) -> list[float]:
+    """The share of its whole size that each group is to lose: the same in all (local), or by one threshold (global)."""
     if settings.scope == "local" or not groups:
-        return [settings.sparsity] * len(groups)
+        return [sparsity] * len(groups)
     scores = [score(group) for group in groups]
     together = np.concatenate(scores)
-    weakest = np.zeros(len(together), bool)
-    weakest[np.argsort(together, kind="stable")[: round(settings.sparsity * len(together))]] = True
-    parts = np.split(weakest, np.cumsum([len(part) for part in scores])[:-1])
-    return [float(part.mean()) for part in parts]
+    stay = np.ones(len(together), bool)
+    weakest = max(0, len(together) - sum(whole) + round(sparsity * sum(whole)))
+    stay[np.argsort(together, kind="stable")[:weakest]] = False
+    parts = np.split(stay, np.cumsum([len(part) for part in scores])[:-1])
+    return [(size - int(part.sum())) / size for size, part in zip(whole, parts, strict=True)]
 
 
 def _choose(
     groups: Sequence[Group],
     score: Callable[[Group], Scores],
     shares: Sequence[float],
+    whole: Sequence[int],
     settings: PruneStep,
 ) -> tuple[NDArray[np.int64], tuple[Skip, ...]]:
+    """The atoms that go, and each layer that never lost one with the reason."""
     removed: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     skipped: list[Skip] = []
     assert settings.round_to is not None
-    for group, share in zip(groups, shares, strict=True):
-        count = len(group.atoms)
-        kept = kept_count(count, share, settings.round_to) if share > 0 else count
-        if kept == count:
+    for group, share, size in zip(groups, shares, whole, strict=True):
+        kept = kept_count(size, share, settings.round_to) if share > 0 else size
+        if kept < len(group.atoms):
+            removed.append(np.setdiff1d(group.atoms, strongest(group, score(group), kept)))
+        elif len(group.atoms) == size:
             why = (
                 "all of its channels matter more than the others'"
                 if share == 0
-                else f"it has {count} {group.kinds[0]}, too few to remove {share:.0%} in multiples of "
+                else f"it has {size} {group.kinds[0]}, too few to remove {share:.0%} in multiples of "
                 f"{settings.round_to} or 4"
             )
             skipped.extend(Skip(name, why) for name in group.producers)
-            continue
-        removed.append(np.setdiff1d(group.atoms, strongest(group, score(group), kept)))
     return np.concatenate(removed), tuple(skipped)
 
 
-def _changes(channels: Channels, removed: NDArray[np.int64]) -> tuple[tuple[Change, ...], dict[str, dict[str, int]]]:
-    """What was done to each layer that lost channels of its own, and how many it has left, by kind and name."""
-    alive = channels.alive(removed)
-    changed: list[Change] = []
-    counts: dict[str, dict[str, int]] = {}
+def _counts(channels: Channels) -> Counts:
+    counts: Counts = {}
     for name, binding in channels.layers.items():
         for kind, labels in binding.makes.items():
-            left = int(alive[labels].sum())
-            if left < len(labels):
-                counts.setdefault(kind, {})[name] = left
-                changed.append(Change(name, f"{len(labels)} -> {left} {kind}"))
-    return tuple(changed), counts
+            counts.setdefault(kind, {})[name] = len(labels)
+    return counts
+
+
+def _changes(before: Counts, after: Counts) -> tuple[tuple[Change, ...], Counts]:
+    """What was done to each layer that lost channels of its own, and how many it has left."""
+    changed: list[Change] = []
+    left: Counts = {}
+    for kind, layers in before.items():
+        for name, count in layers.items():
+            if after[kind][name] < count:
+                left.setdefault(kind, {})[name] = after[kind][name]
+                changed.append(Change(name, f"{count} -> {after[kind][name]} {kind}"))
+    return tuple(changed), left

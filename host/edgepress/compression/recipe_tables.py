@@ -1,0 +1,205 @@
+"""The tables of a recipe, and the words that are allowed in them. Read and explained by :mod:`.recipe`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edgepress_converters.options import Format as ConversionFormat
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Epochs = Annotated[int, Field(ge=0)]
+LearningRate = Annotated[float, Field(gt=0)]
+Patience = Annotated[int, Field(ge=1)]
+Block = Literal["1x4", "1x16"]
+Criterion = Literal["l1", "l2", "batchnorm-scale", "geometric-median", "taylor", "activation"]
+
+_ROUNDS = 3  # of channels and blocks: each costs a training of its own
+_ROUNDS_OF_WEIGHTS = 20  # a new mask costs nothing
+
+
+class Table(BaseModel):
+    """What all tables have in common: no unknown keys, no conversions between types, no changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def _fill(self, key: str, default: object) -> None:
+        if getattr(self, key) is None:
+            object.__setattr__(self, key, default)
+
+
+class PruneStep(Table):
+    """Remove what matters least.
+
+    Attributes:
+        structure: single weights (set to zero), neurons of Dense layers, filters of convolutions, or whole layers.
+        sparsity: the share to remove.
+        schedule: all at once, or gradually while training.
+        begin, end: of ``gradual``: the shares of the epochs between which it prunes.
+        rounds: of ``gradual``: how often it prunes between these.
+        scope: the share in each layer or group (local), or over all of them (global).
+        block: of ``weights``: zeros come as so many inputs of one output at a time, as sparse kernels read them.
+        importance: of ``filters`` and ``neurons``: what they are ranked by.
+        round_to: of ``filters`` and ``neurons``: what is kept is a multiple of this, as kernels like it.
+        reconstruct: of ``filters`` and ``neurons``: layers that read removed channels are fitted to what they said.
+        keep: patterns of names of layers to leave alone.
+        epochs, learning_rate: of the fine-tuning after it; no learning rate: the compiled one.
+        patience: it stops after so many epochs without a better validation loss; left out: at its end.
+    """
+
+    kind: Literal["prune"]
+    structure: Literal["weights", "neurons", "filters", "layers"]
+    sparsity: Fraction
+    schedule: Literal["one-shot", "gradual"] = "one-shot"
+    begin: Annotated[float, Field(ge=0, lt=1)] | None = None
+    end: Annotated[float, Field(gt=0, le=1)] | None = None
+    rounds: Annotated[int, Field(ge=2)] | None = None
+    scope: Literal["local", "global"] | None = None
+    block: Block | None = None
+    importance: Criterion | None = None
+    round_to: Annotated[int, Field(ge=1)] | None = None
+    reconstruct: bool | None = None
+    keep: tuple[str, ...] = Field(default=(), strict=False)
+    epochs: Epochs = 5
+    learning_rate: LearningRate | None = None
+    patience: Patience | None = None
+
+    @model_validator(mode="after")
+    def _options_fit_the_structure(self) -> Self:
+        channels = self.structure in ("filters", "neurons")
+        for key in ("importance", "round_to", "reconstruct"):
+            if getattr(self, key) is not None and not channels:
+                raise ValueError(f'{key} goes with structure = "filters" or "neurons", not with "{self.structure}"')
+        if self.block is not None and self.structure != "weights":
+            raise ValueError(f'block goes with structure = "weights", not with "{self.structure}"')
+        if self.scope is not None and self.structure == "layers":
+            raise ValueError('scope goes with weights, filters and neurons, not with structure = "layers"')
+        if self.structure != "layers":
+            self._fill("scope", "local")
+        if channels:
+            self._fill("importance", "l2")
+            self._fill("round_to", 8)
+            self._fill("reconstruct", True)
+        return self
+
+    @model_validator(mode="after")
+    def _options_fit_the_schedule(self) -> Self:
+        if self.schedule == "one-shot":
+            for key in ("begin", "end", "rounds"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f'{key} goes with schedule = "gradual"')
+            return self
+        weights = self.structure == "weights"
+        self._fill("begin", 0.0)
+        self._fill("end", 0.5)
+        self._fill("rounds", _ROUNDS_OF_WEIGHTS if weights else _ROUNDS)
+        assert self.begin is not None
+        assert self.end is not None
+        assert self.rounds is not None
+        if self.begin >= self.end:
+            raise ValueError(f"begin is {self.begin:g} and end is {self.end:g}: the end comes later")
+        least = 1 if weights else self.rounds
+        if self.epochs < least:
+            raise ValueError(
+                f'schedule = "gradual" trains between its rounds: with {self.rounds} rounds at least {least} epochs, '
+                f"not {self.epochs}"
+            )
+        return self
+
+
+class Rank(Table):
+    """How many singular values a factorized layer keeps. Exactly one of these.
+
+    Attributes:
+        energy: as many as hold this share of the squared singular values.
+        ratio: so many that this share of the layer's weights remains.
+        fixed: this many.
+        evbmf: as many as stand out of noise (empirical variational Bayes).
+    """
+
+    energy: Fraction | None = None
+    ratio: Fraction | None = None
+    fixed: Annotated[int, Field(ge=1)] | None = None
+    evbmf: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = sorted(self.model_dump(exclude_none=True))
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of energy, ratio, fixed and evbmf is wanted, got {' and '.join(given) or 'none'}"
+            )
+        return self
+
+
+class FactorizeStep(Table):
+    """Put two small layers in place of a large one.
+
+    Attributes:
+        method: SVD of Dense layers; of convolutions: spatial SVD, Tucker-2 or CP.
+        epochs, learning_rate, patience: of the fine-tuning after it, as of :class:`PruneStep`.
+    """
+
+    kind: Literal["factorize"]
+    method: Literal["svd", "spatial-svd", "tucker2", "cp"] = "svd"
+    rank: Rank = Rank(energy=0.95)
+    epochs: Epochs = 5
+    learning_rate: LearningRate | None = None
+    patience: Patience | None = None
+
+
+class Width(Table):
+    """A student like its teacher but for the number of filters and units, each times ``width``."""
+
+    width: Annotated[float, Field(gt=0, le=1)]
+
+
+class DistillStep(Table):
+    """Train a student on what a teacher answers.
+
+    Attributes:
+        signal: the teacher's outputs, its features, or relations between samples.
+        teacher: a .keras file, relative to the recipe's own folder; left out: the model as it came in.
+        student: a width, or a .keras file; left out: the model as the steps before left it.
+        epochs, learning_rate, patience: of the training, as of :class:`PruneStep`.
+        temperature: softens the teacher's probabilities (Hinton et al. 2015).
+        alpha: share of the teacher's signal in the loss; the labels have the rest.
+    """
+
+    kind: Literal["distill"]
+    signal: Literal["response", "feature", "relation"] = "response"
+    teacher: str | None = None
+    student: Width | str | None = None
+    epochs: Annotated[int, Field(ge=1)] = 20
+    learning_rate: LearningRate | None = None
+    patience: Patience | None = None
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class QuantizeStep(Table):
+    """Prepare the model for integers by training. Post-training quantization needs no step."""
+
+    kind: Literal["quantize"]
+    method: Literal["qat", "ladder"]
+
+
+class Convert(Table):
+    """How the model becomes a TFLite file: :class:`edgepress_converters.options.ConversionOptions`, same words.
+
+    Attributes:
+        sparse: whether zeros are left out of the file: never, always, or where the device runs that file faster. Left
+            out: ``if-faster`` in a recipe that prunes blocks, else ``never``.
+    """
+
+    format: ConversionFormat = "float32"
+    io: Literal["float32", "int8"] = "int8"
+    backend: Literal["tflite", "ai-edge-quantizer"] = "tflite"
+    calibration: Literal["minmax", "percentile", "mse"] = "minmax"
+    calibration_samples: Annotated[int, Field(ge=1)] = 200
+    allow_float: tuple[str, ...] = Field(default=(), strict=False)
+    sparse: Literal["never", "if-faster", "always"] | None = None
+
+
+StepSettings = PruneStep | FactorizeStep | DistillStep | QuantizeStep

@@ -1,0 +1,48 @@
+"""What follows whenever a step made a model smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgepress.compression.recipe import FactorizeStep, PruneStep
+from edgepress.compression.steps import StepContext
+from edgepress.training.batchnorm import reestimate_batchnorm
+from edgepress.training.fit import FineTuned, fine_tune
+
+
+def recover(
+    model: Any,
+    settings: PruneStep | FactorizeStep,
+    context: StepContext,
+    description: str,
+    *,
+    epochs: int | None = None,
+    callbacks: Sequence[Any] = (),
+    first_epoch: int = 0,
+) -> FineTuned:
+    """Fine-tune a model as a step's settings say, with the teacher of a distill step that follows.
+
+    Without epochs the BatchNorm statistics are re-estimated still.
+
+    Args:
+        epochs: instead of the step's.
+        callbacks, first_epoch: those of :func:`edgepress.training.fit.fine_tune`.
+    """
+    epochs = settings.epochs if epochs is None else epochs
+    if epochs == 0:
+        return FineTuned(reestimate_batchnorm(model, context.data.train, context.seed), (), 0)
+    return fine_tune(
+        model,
+        context.data,
+        context.objective,
+        epochs=epochs,
+        learning_rate=settings.learning_rate,
+        patience=settings.patience,
+        guidance=context.guidance() if context.guidance is not None else None,
+        callbacks=callbacks,
+        first_epoch=first_epoch,
+        seed=context.seed,
+        progress=context.progress,
+        description=description,
+    )
