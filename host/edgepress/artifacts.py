@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepress.compression.recipe import identity_of
 from edgepress.conversion import convert_model, inspect
+from edgepress.sparse import convert_if_faster
 from edgepress.table.result import content_hash
 from edgepress.user_code import source_sha256
 from edgepress.verification.goldens import Goldens
@@ -135,7 +136,7 @@ def make_artifact(
     """Compress a model by a recipe and convert it, or return what an earlier call made of the same things.
 
     The same things: the model's name and content, the code named by ``--import``, the data's content and meaning, the
-    recipe, metric and seed, the versions of edgepress and of TensorFlow, and whether a board was asked.
+    recipe, metric and seed, the versions of edgepress and of TensorFlow, and the device, where the recipe asks one.
     """
     key = content_hash(
         {
@@ -147,9 +148,10 @@ def make_artifact(
             "recipe": recipe.name,
             "steps": [identity_of(step) for step in recipe.step],
             "conversion": asdict(recipe.conversion),
+            "sparse": recipe.convert.sparse,
             "metric": metric,
             "seed": seed,
-            "judged": judge is not None,
+            "judged": judge.device if judge is not None and recipe.asks_the_device else None,
             "versions": [_version("edgepress"), _version("tensorflow"), _version("keras")],
         }
     )
@@ -177,7 +179,7 @@ def _make(
 ) -> Artifact:
     pool.start()  # TensorFlow is imported there while this process trains
     model = source.load()  # and here, without its chatter: the modules below would import it aloud
-    from edgepress.compression.compress import compress
+    from edgepress.compression.compress import compress, with_conversion
     from edgepress.data.checks import check_fits
     from edgepress.training.objective import objective_of
     from edgepress.verification.goldens import make_goldens
@@ -200,8 +202,15 @@ def _make(
         with progress.task(f"{recipe.name}: converting to {compressed.conversion.format}"):
             compressed.model.save(work / "model.keras")
             calibration = dataset.train.inputs if compressed.conversion.needs_calibration else None
-            tflite = convert_model(compressed.model, work / "model.tflite", compressed.conversion, calibration, pool)
             inputs = dataset.val.sample(GOLDENS, seed).inputs
+            file, options = work / "model.tflite", compressed.conversion
+            if recipe.convert.sparse == "if-faster":
+                tflite, options, why = convert_if_faster(
+                    compressed.model, file, options, calibration, inputs, pool, judge
+                )
+                compressed = with_conversion(compressed, options, why)
+            else:
+                tflite = convert_model(compressed.model, file, options, calibration, pool)
             goldens = make_goldens(compressed.model, tflite, inputs, pool)
         assert goldens.reference_outputs is not None
         arrays = (*goldens.inputs, *goldens.reference_outputs, *goldens.host_outputs)

@@ -48,11 +48,18 @@ def convert_model(
     Raises:
         ModelError: the model has no fixed graph or an open dimension.
         DataError: calibration data are missing, do not match the model's inputs, or contain NaN.
-        ConversionError: the converter refused, or died (WorkerDied), or left something float in an int8 model
-            (UnexpectedFloatError).
+        ConversionError: no runtime would load the file, or the converter refused, or died (WorkerDied), or left
+            something float in an int8 model (UnexpectedFloatError).
         NotBuiltYetError: an option that a later version will know.
     """
     from edgepress_converters.export import export_saved_model
+
+    if options.sparse:
+        from edgepress.compression.sparsity import why_not_sparse
+
+        why = why_not_sparse(model, options.format)
+        if why is not None:
+            raise ConversionError(f"{output.name} cannot leave zeros out: {why}")
 
     with tempfile.TemporaryDirectory(prefix="edgepress-") as scratch, translated():
         saved_model = Path(scratch) / "saved_model"

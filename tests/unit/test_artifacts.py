@@ -11,6 +11,7 @@ import pytest
 from edgepress import artifacts
 from edgepress.artifacts import Artifact, Source, make_artifact
 from edgepress.compression.recipe import load_recipe
+from edgepress.compression.steps import Judge
 from edgepress.conversion import inspect
 from edgepress.data import Dataset
 from edgepress.progress import Silent
@@ -54,7 +55,6 @@ def test_the_same_things_are_found_in_the_same_place(made_in):
         {"recipe": "float32"},
         {"metric": "mae"},
         {"seed": 1},
-        {"judge": lambda model: None},
     ],
     ids=lambda change: "-".join(change),
 )
@@ -63,6 +63,15 @@ def test_anything_that_an_artifact_depends_on_makes_another_one(change, made_in,
     (tmp_path / "other.keras").write_bytes(b"another model")
 
     assert made_in(**change)[0] != made_in()[0]
+
+
+def test_the_device_that_was_asked_counts_where_the_recipe_asks_one(made_in, tmp_path):
+    step = '[[step]]\nkind = "prune"\nsparsity = 0.5\nstructure = "weights"\nblock = "1x4"\n'
+    (tmp_path / "blocks.toml").write_text(step)
+    judges = [None, Judge("pi4", lambda files: ()), Judge("pi5", lambda files: ())]
+
+    assert len({made_in(judge=judge)[0] for judge in judges}) == 1
+    assert len({made_in(recipe="blocks.toml", judge=judge)[0] for judge in judges}) == 3
 
 
 def test_changed_code_of_custom_layers_makes_another_artifact_and_takes_over_no_checkpoint(made_in, tmp_path):

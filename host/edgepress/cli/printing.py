@@ -123,7 +123,7 @@ def print_artifact(artifact: Artifact) -> None:
             click.echo(f"    {skip['layer']}: left alone, {skip['why']}")
         for note in entry["notes"]:
             click.echo(f"    note: {note}")
-    for note in report["data_notes"]:
+    for note in [*report["compression"]["notes"], *report["data_notes"]]:
         click.echo(f"  note: {note}")
     size = report["tflite"]["size_bytes"]
     click.echo(f"  model.tflite: {report['conversion']['format']}, {size:,} bytes")
