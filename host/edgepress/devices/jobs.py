@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from edgepress.errors import DeviceError, LinkLostError
+from edgepress.errors import AgentError, DeviceError, LinkLostError
+
+QUEUE_DEADLINE_S = 3600.0  # longer than the longest plan; who waits for ever in CI is noticed too late
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,6 +41,7 @@ def run_job(
 
     Raises:
         LinkLostError: the connection ended; the job goes on, its id is in the message.
+        AgentError: code "busy": others held the board for :data:`QUEUE_DEADLINE_S`; the job was cancelled.
         KeyboardInterrupt, and what ``on_start`` raises: after the job was cancelled and has ended.
     """
     state: JobState | None = None
@@ -48,7 +51,7 @@ def run_job(
             if on_start is not None:
                 on_start(state.job_id)
         with progress.task(description, float(state.total) or None) as task:
-            device.client.wait(state.job_id, task)
+            device.client.wait(state.job_id, task, QUEUE_DEADLINE_S)
         return device.client.report(state.job_id)
     except LinkLostError as error:
         if state is None:
@@ -61,12 +64,16 @@ def run_job(
             f"{next_step}",
             device.name,
         ) from error
+    except AgentError as error:
+        if error.code == "busy" and state is not None:
+            cancel(device, state.job_id)
+        raise
     except DeviceError:
         raise
     except BaseException as error:
         if state is not None:
             try:
-                _cancel(device, state.job_id)
+                cancel(device, state.job_id)
             except DeviceError as refusal:
                 error.add_note(f"job {state.job_id} on {device.name} could not be cancelled: {refusal}")
         raise
@@ -104,7 +111,7 @@ def interrupt_held() -> Iterator[None]:
             raise KeyboardInterrupt
 
 
-def _cancel(device: Device, job_id: str) -> None:
+def cancel(device: Device, job_id: str) -> None:
     """End a job that the user no longer wants, and wait until the board is free again."""
     device.client.cancel(job_id)
     device.client.wait(job_id)

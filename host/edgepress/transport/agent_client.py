@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,12 +19,12 @@ from edgepress.progress import Task
 from edgepress.transport.agent_errors import agent_error
 from edgepress.transport.base import Channel, printable
 from edgepress.transport.release_requests import ReleaseRequests
+from edgepress.transport.upload_requests import UploadRequests
 from edgepress_agent.protocol.codec import WireError, loads, to_wire
 from edgepress_agent.protocol.frames import CHUNK_BYTES, Frame, StreamEnded, encode_frame, read_frame
 from edgepress_agent.protocol.messages import (
     JOB_STATUSES,
     PROTOCOL_VERSION,
-    BlobState,
     Captures,
     DeviceFacts,
     Failure,
@@ -38,7 +37,6 @@ from edgepress_agent.protocol.messages import (
 )
 
 ANSWER_TIMEOUT_S = 60.0  # beside what a request itself may wait
-COMMIT_TIMEOUT_S = 300.0  # a slow card hashes and syncs some MB a second
 CANCEL_TIMEOUT_S = 30.0  # processes are asked to end before they are killed
 LONG_POLL_S = 2.0  # short enough that Ctrl-C, which needs the same channel to cancel, is answered soon
 REPORT_LIMIT_BYTES = 64 << 20
@@ -48,7 +46,7 @@ FINAL_STATUSES = ("ended", "failed", "cancelled")
 Answer = TypeVar("Answer")
 
 
-class AgentClient(ReleaseRequests):
+class AgentClient(UploadRequests, ReleaseRequests):
     """One conversation with an agent, over a channel that the caller has opened. Not for use by several threads.
 
     Every method raises :class:`LinkLostError` when the channel ends or a deadline passes, :class:`ProtocolError` when
@@ -88,36 +86,21 @@ class AgentClient(ReleaseRequests):
         """Read what the board's files and programs say, word for word, without serial numbers."""
         return self._ask("captures", Captures)
 
-    def push(self, source: Path | bytes, sha256: str, progress_task: Task | None = None) -> None:
-        """Bring content into the board's store, unless it is there; an interrupted upload is resumed.
-
-        Raises:
-            DiskFullError: it does not fit.
-            AgentError: what arrived does not have this hash.
-        """
-        total = len(source) if isinstance(source, bytes) else source.stat().st_size
-        state = self._ask("stat", BlobState, {"sha256": sha256})
-        resumed = state.received_bytes > 0
-        try:
-            self._upload(source, sha256, total, progress_task, state)
-        except AgentError as error:
-            if error.code != "hash-mismatch" or not resumed:
-                raise
-            # The part that was there was damaged, as by a power cut. The board has thrown it away: all of it again.
-            state = self._ask("stat", BlobState, {"sha256": sha256})
-            self._upload(source, sha256, total, progress_task, state)
-
     def start(self, spec: JobSpec) -> JobState:
         """Start a job. It goes on when the link breaks, and waits for its turn when the board is busy."""
         return self._checked(self._ask("start", JobState, to_wire(spec)))
 
-    def wait(self, job_id: str, task: Task | None = None) -> JobState:
+    def wait(self, job_id: str, task: Task | None = None, queue_deadline_s: float | None = None) -> JobState:
         """Wait until a job has come to its end, and return its final state, whatever the end was.
 
         A job that has the board ends by its own deadline, which the agent enforces; one that is queued waits as long as
-        others hold the board. A :class:`KeyboardInterrupt` in between leaves the client usable: the caller cancels.
+        others hold the board, or until ``queue_deadline_s``. A :class:`KeyboardInterrupt` in between leaves the client
+        usable: the caller cancels.
+
+        Raises:
+            AgentError: code "busy": others held the board until that deadline. The job is still queued.
         """
-        seen = -1
+        seen, begun = -1, time.monotonic()
         while True:
             state = self._checked(
                 self._ask(
@@ -131,6 +114,15 @@ class AgentClient(ReleaseRequests):
                 task.update(state.done, state.total, state.message)
             if state.status in FINAL_STATUSES:
                 return state
+            waited_s = time.monotonic() - begun
+            if state.status == "queued" and queue_deadline_s is not None and waited_s > queue_deadline_s:
+                holder = state.waits_for.requested_by if state.waits_for else None
+                raise AgentError(
+                    f"{self._device} has been in use by {holder or 'somebody'} for the {waited_s:.0f} s that this was "
+                    f"queued; `edgepress jobs list --device {self._device}` shows what is going on there",
+                    self._device,
+                    "busy",
+                )
             seen = state.revision
 
     def report(self, job_id: str) -> JobReport:
@@ -189,27 +181,6 @@ class AgentClient(ReleaseRequests):
         """End the conversation; the agent ends, its jobs go on."""
         self._channel.close()
 
-    def _upload(
-        self, source: Path | bytes, sha256: str, total: int, progress_task: Task | None, state: BlobState
-    ) -> None:
-        sent = min(state.received_bytes, total)
-        read_chunk = _chunk_reader(source)
-        while not state.present and sent < total:
-            if progress_task is not None:
-                progress_task.update(sent, total)
-            chunk = read_chunk(sent)
-            state = self._ask("upload", BlobState, {"sha256": sha256, "offset": sent, "total_bytes": total}, chunk)
-            if not (state.present or sent < state.received_bytes <= total):
-                raise self._violation(f"upload of {sent}..{sent + len(chunk)} answered {state.received_bytes} bytes")
-            sent = state.received_bytes
-        if not state.present:
-            params = {"sha256": sha256, "total_bytes": total}
-            state = self._ask("commit", BlobState, params, waits_s=COMMIT_TIMEOUT_S)
-        if not state.present:
-            raise self._violation("commit answered without the blob being present")
-        if progress_task is not None:
-            progress_task.update(total, total)
-
     def _ask(
         self,
         verb: str,
@@ -228,18 +199,28 @@ class AgentClient(ReleaseRequests):
         blob: bytes | None = None,
         waits_s: float = 0.0,  # how long the agent itself may take for it
     ) -> Frame:
+        request_id = self._begin(verb, params or {}, blob)
+        return self._receive_result(verb, request_id, waits_s, str((params or {}).get("job_id", "")))
+
+    def _begin(self, verb: str, params: Mapping[str, Any], blob: bytes | None = None) -> int:
         if self._out_of_step is not None:
             raise LinkLostError(f"the conversation with {self._device} is over: {self._out_of_step}", self._device)
         self._last_id += 1
-        params = dict(params or {})
-        deadline = time.monotonic() + waits_s + self._answer_timeout_s
-        self._send(encode_frame({"id": self._last_id, "verb": verb, "params": params}, blob), deadline)
-        frame = self._receive(self._last_id, verb, deadline)
+        data = encode_frame({"id": self._last_id, "verb": verb, "params": dict(params)}, blob)
+        self._send(data, time.monotonic() + self._answer_timeout_s)
+        return self._last_id
+
+    def _finish(self, verb: str, answer: type[Answer], request_id: int) -> Answer:
+        frame = self._receive_result(verb, request_id)
+        return self._validated(answer, _dumps(frame.header["result"]), verb)
+
+    def _receive_result(self, verb: str, request_id: int, waits_s: float = 0.0, job_id: str = "") -> Frame:
+        frame = self._receive(request_id, verb, time.monotonic() + waits_s + self._answer_timeout_s)
         if set(frame.header) == {"id", "error"}:
             raise agent_error(
                 self._validated(Failure, _dumps(frame.header["error"]), verb),
                 self._device,
-                str(params.get("job_id", "")),
+                job_id,
             )
         if set(frame.header) != {"id", "result"}:
             raise self._violation(f"{verb} answered {sorted(frame.header)}, not one of result and error")
@@ -346,15 +327,3 @@ def _printable(value: Any) -> Any:
     if isinstance(value, dict):
         return {printable(key): _printable(item) for key, item in value.items()}
     return value
-
-
-def _chunk_reader(source: Path | bytes) -> Callable[[int], bytes]:
-    if isinstance(source, bytes):
-        return lambda offset: source[offset : offset + CHUNK_BYTES]
-
-    def read(offset: int) -> bytes:
-        with source.open("rb") as file:
-            file.seek(offset)
-            return file.read(CHUNK_BYTES)
-
-    return read

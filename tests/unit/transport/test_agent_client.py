@@ -24,6 +24,7 @@ from edgepress.errors import (
 from edgepress.transport.agent_client import AgentClient
 from edgepress.transport.base import Channel
 from edgepress.transport.fake import Answer, FakeTransport, HangUp, Refusal, ScriptedAgent, Stall, Verb
+from edgepress.transport.upload_requests import PIECE_BYTES, PIECES_ON_THE_WAY
 from edgepress_agent.protocol.codec import WireError, from_wire, to_wire
 from edgepress_agent.protocol.frames import CHUNK_BYTES, encode_frame
 from edgepress_agent.protocol.messages import (
@@ -136,13 +137,36 @@ class TestPush:
 
         client_of(MemoryStore().verbs())[0].push(CONTENT, SHA256, Shown())
         total = len(CONTENT)
-        assert said == [(0, total), (CHUNK_BYTES, total), (2 * CHUNK_BYTES, total), (total, total)]
+        pieces = [(end, total) for end in range(0, total, PIECE_BYTES)]
+        assert said == [*pieces, (total, total), (total, total)]
+
+    def test_pieces_are_on_the_way_before_those_ahead_are_answered_but_only_so_many(self) -> None:
+        store, ahead = MemoryStore(), []
+
+        class Shown:
+            def update(self, done: float, total: float | None = None, message: str | None = None) -> None:
+                ahead.append(store.received_bytes - done)
+
+        client_of(store.verbs())[0].push(CONTENT, SHA256, Shown())
+        assert max(ahead) == (PIECES_ON_THE_WAY - 1) * PIECE_BYTES
+
+    def test_a_file_that_becomes_shorter_while_it_is_sent_is_refused(self, tmp_path: Path) -> None:
+        file = tmp_path / "model.tflite"
+        file.write_bytes(CONTENT)
+        store = MemoryStore()
+
+        def cut(params: dict[str, Any], chunk: bytes | None) -> Answer:
+            file.write_bytes(CONTENT[: 2 * PIECE_BYTES])
+            return store.upload(params, chunk)
+
+        with pytest.raises(AgentError, match="changed meanwhile"):
+            client_of({**store.verbs(), "upload": cut})[0].push(file, SHA256)
 
     @pytest.mark.parametrize("received", [0, -5, len(CONTENT) + 1])
     def test_a_board_that_does_not_get_further_breaks_the_protocol(self, received: int) -> None:
         store = MemoryStore()
         verbs = {**store.verbs(), "upload": lambda p, _: Answer(BlobState(SHA256, False, received))}
-        with pytest.raises(ProtocolError, match="upload of 0"):
+        with pytest.raises(ProtocolError, match="upload up to"):
             client_of(verbs)[0].push(CONTENT, SHA256)
 
 
