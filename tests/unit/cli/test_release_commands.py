@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,25 +21,39 @@ MODELS = Path(__file__).parents[2] / "cases" / "models"
 Run = Callable[..., Result]
 
 
+@pytest.fixture(scope="module")
+def two_releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a board with two releases of `classifier`, deployed by the command."""
+    folder = tmp_path_factory.mktemp("board")
+    with pytest.MonkeyPatch.context() as patch:
+        settle_in(folder, patch)
+        for name in ("conv_int8", "dense_float32"):
+            invoke("deploy", MODELS / f"{name}.tflite", "-d", "local", "--app", "classifier")
+    return folder / "home"
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    for name in ("home", "lock", "devices"):
-        monkeypatch.setenv(f"EDGEPRESS_{name.upper()}", str(tmp_path / name))
-
-    def run_command(*words: object, code: int = 0) -> Result:
-        result = CliRunner().invoke(cli, [str(word) for word in words])
-        assert result.exit_code == code, (result.output, result.exception)
-        return result
-
-    return run_command
+    settle_in(tmp_path, monkeypatch)
+    return invoke
 
 
 @pytest.fixture
-def deployed(run: Run) -> Run:
-    """Two releases of `classifier` on this machine."""
-    for name in ("conv_int8", "dense_float32"):
-        run("deploy", MODELS / f"{name}.tflite", "-d", "local", "--app", "classifier")
+def deployed(run: Run, two_releases: Path, tmp_path: Path) -> Run:
+    """The same on a board of the test's own."""
+    shutil.copytree(two_releases, tmp_path / "home", symlinks=True)
     return run
+
+
+def settle_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    for name in ("home", "lock", "devices"):
+        patch.setenv(f"EDGEPRESS_{name.upper()}", str(folder / name))
+
+
+def invoke(*words: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli, [str(word) for word in words])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
 
 
 def releases(run: Run) -> dict[str, Any]:
