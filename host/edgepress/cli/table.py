@@ -72,6 +72,10 @@ def table(
         rows = store.rows(**filters.query(**wanted), limit=limit)
         is_text = format_ == "text" and not as_json
         known = figures_of_rows(store, rows) if is_text else []
+        if not rows:
+            there_are = bool(store.rows(limit=1))
+            why = "rows, but none like that" if there_are else "no rows yet: `edgepress run` and `bench` add some"
+            click.echo(f"{store.place} has {why}", err=True)
     printing.print_rows(rows, "json" if as_json else format_, layout)
     for line in mentioned(known):
         click.echo(f"\n{line}")

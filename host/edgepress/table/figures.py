@@ -96,15 +96,14 @@ class Figures:
 
     @property
     def agreement(self) -> str:
-        """What times of parts say of the time of the whole, for people; empty for other figures."""
+        """How the times of the parts agree with the time of the whole, for people; empty for other figures."""
         known = [part.value for part in self.parts if part.value is not None]
         if self.unit != "ns" or not self.whole or not known:
             return ""
-        missing = len(self.parts) - len(known)
+        alone = "" if len(known) == len(self.parts) else f" ({len(known)} of {len(self.parts)}; the others cannot be)"
         return (
-            f"{len(known)} parts take {format_duration(round(sum(known)))} one by one, the whole model takes "
+            f"Parts run one by one{alone}: {format_duration(round(sum(known)))}, the whole model: "
             f"{format_duration(round(self.whole))} ({sum(known) / self.whole - 1:+.1%})"
-            + (f"; {missing} cannot be run alone" if missing else "")
         )
 
 

@@ -21,7 +21,8 @@ def _probe() -> object:
 
 def test_without_a_command_the_table_is_printed(tmp_path: object) -> None:
     done = CliRunner().invoke(table, ["--device", "pi4", "--db", f"{tmp_path}/table.db"])
-    assert (done.exit_code, done.output) == (0, "no rows\n")
+    assert (done.exit_code, done.stdout) == (0, "no rows\n")
+    assert done.stderr == f"{tmp_path}/table.db has no rows yet: `edgepress run` and `bench` add some\n"
 
 
 def test_a_command_of_the_group_does_not_print_the_table() -> None:

@@ -109,7 +109,7 @@ def test_text_says_each_part_with_its_share_where_from_and_what_is_missing() -> 
     assert text.splitlines()[0] == (
         "time by operator of digits.tflite, by edgepress profile 0.1.0 on pi4, ai-edge-litert 2.1.6, 2026-09-21"
     )
-    assert "2 parts take 101 µs one by one, the whole model takes 100 µs (+1.0%); 1 cannot be run alone" in text
+    assert "Parts run one by one (2 of 3; the others cannot be): 101 µs, the whole model: 100 µs (+1.0%)" in text
     assert "CONV_2D     91.0 µs   90.1%  conv" in text
     assert "-          mine: it cannot be run alone" in text
     assert "\x1b" not in text
