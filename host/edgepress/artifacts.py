@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.compression.recipe import identity_of
+from edgepress.compression.steps import channel_multiple
 from edgepress.conversion import convert_model, inspect
 from edgepress.sparse import convert_if_faster
 from edgepress.table.result import content_hash
@@ -136,7 +137,8 @@ def make_artifact(
     """Compress a model by a recipe and convert it, or return what an earlier call made of the same things.
 
     The same things: the model's name and content, the code named by ``--import``, the data's content and meaning, the
-    recipe, metric and seed, the versions of edgepress and of TensorFlow, and the device, where the recipe asks one.
+    recipe, metric and seed, the versions of edgepress and of TensorFlow, the number of channels that the device's kernels
+    like, and the device, where the recipe asks one.
     """
     key = content_hash(
         {
@@ -151,6 +153,7 @@ def make_artifact(
             "sparse": recipe.convert.sparse,
             "metric": metric,
             "seed": seed,
+            "channel_multiple": channel_multiple(judge, recipe.convert.format),
             "judged": judge.device if judge is not None and recipe.asks_the_device else None,
             "versions": [_version("edgepress"), _version("tensorflow"), _version("keras")],
         }

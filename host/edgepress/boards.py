@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
@@ -17,6 +17,7 @@ from edgepress.compression.steps import Judge
 from edgepress.confirmation import Candidate, Failed, Trial
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
+from edgepress.devices.profiles import load_profile
 from edgepress.errors import DeviceError
 from edgepress.pending import PendingJobs
 
@@ -151,7 +152,13 @@ def judge_on(name: str, terms: Terms, progress: Progress) -> Iterator[Judge]:
         return report.runs
 
     try:
-        yield Judge(name, timed)
+        yield Judge(name, timed, _channel_multiple(name))
     finally:
         for board in opened:
             board.close()
+
+
+def _channel_multiple(name: str) -> Callable[[str], int | None]:
+    """What the profile of a device's kind says."""
+    profile = Inventory.load().device(name).profile
+    return load_profile(profile).channel_multiple if profile else lambda _: None

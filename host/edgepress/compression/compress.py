@@ -22,7 +22,7 @@ from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.weights import prune_weights
 from edgepress.compression.recipe import DistillStep, Recipe, StepSettings, identity_of, recipe_id
 from edgepress.compression.report import CompressionReport
-from edgepress.compression.steps import Judge, Step, StepContext, StepEntry
+from edgepress.compression.steps import Judge, Step, StepContext, StepEntry, channel_multiple
 from edgepress.data import InputSpec, TrainingData
 from edgepress.data.fingerprint import sha256_of_arrays
 from edgepress.errors import CompressionError
@@ -208,6 +208,7 @@ def _origin(context: StepContext, keep: bool) -> dict[str, Any]:
         "data": sha256_of_arrays(array for split in splits for array in (*split.inputs, *split.targets)),
         "objective": context.objective.as_dict(),
         "conversion": dataclasses.asdict(context.conversion),
+        "channel_multiple": channel_multiple(context.judge, context.conversion.format),
         "seed": context.seed,
     }
 

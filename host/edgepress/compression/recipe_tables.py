@@ -41,7 +41,8 @@ class PruneStep(Table):
         scope: the share in each layer or group (local), or over all of them (global).
         block: of ``weights``: zeros come as so many inputs of one output at a time, as sparse kernels read them.
         importance: of ``filters`` and ``neurons``: what they are ranked by.
-        round_to: of ``filters`` and ``neurons``: what is kept is a multiple of this, as kernels like it.
+        round_to: of ``filters`` and ``neurons``: what is kept is a multiple of this, as kernels like it; left out: as
+            those of the device do, or 8.
         reconstruct: of ``filters`` and ``neurons``: layers that read removed channels are fitted to what they said.
         keep: patterns of names of layers to leave alone.
         epochs, learning_rate: of the fine-tuning after it; no learning rate: the compiled one.
@@ -79,7 +80,6 @@ class PruneStep(Table):
             self._fill("scope", "local")
         if channels:
             self._fill("importance", "l2")
-            self._fill("round_to", 8)
             self._fill("reconstruct", True)
         return self
 

@@ -23,19 +23,28 @@ if TYPE_CHECKING:
     from edgepress_converters.model import TFLiteModel
     from edgepress_converters.options import ConversionOptions
 
+_CHANNEL_MULTIPLE = 8  # what most kernels work on at a time
+
 
 @dataclass(frozen=True)
 class Judge:
-    """A board that can be asked what is faster.
+    """A board that can be asked what is faster, and whose profile says what its kernels like.
 
     Attributes:
         device: its name in the inventory.
         measure: measures files against each other, in one interleaved session. The run of a file that the board refuses
             has no samples, and says why in its failures. Raises DeviceError where the board cannot say.
+        channel_multiple: how many channels fill its kernels, by TFLite format; None where nobody knows.
     """
 
     device: str
     measure: Callable[[Sequence[TFLiteModel]], tuple[RunReport, ...]]
+    channel_multiple: Callable[[str], int | None] = lambda _: None
+
+
+def channel_multiple(judge: Judge | None, format: str) -> int:
+    """Return what numbers of channels are rounded to where a recipe does not say: as the device likes it, else 8."""
+    return (judge.channel_multiple(format) if judge is not None else None) or _CHANNEL_MULTIPLE
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,11 @@ class DeviceProfile(BaseModel):
         """The largest cache before memory."""
         return self.l3_cache_bytes or self.l2_cache_bytes
 
+    def channel_multiple(self, format: str) -> int | None:
+        """Return how many output channels fill the tiles of the kernels that run a TFLite format; None: not known."""
+        figure = self.int8_channel_multiple if format in ("int8", "dynamic") else self.float32_channel_multiple
+        return figure.value if figure else None
+
 
 def profile_names() -> list[str]:
     """Return the names of the profiles that come with edgepress."""

@@ -47,7 +47,7 @@ def test_every_word_of_the_language_is_read():
     )
 
     assert [step.kind for step in recipe.step] == ["prune", "factorize", "distill"]
-    assert recipe.step[0].round_to == 8
+    assert recipe.step[0].round_to is None
     assert recipe.step[1].rank.energy == 0.95
     assert (recipe.conversion.format, recipe.conversion.io) == ("int8", "float32")
     assert recipe.conversion.allow_float == ("RSQRT",)

@@ -6,6 +6,7 @@ from edgepress.compression.pruning.importance import criterion_named
 from edgepress.compression.pruning.proof import logits, random_inputs
 from edgepress.compression.pruning.removal import kept_count, prune_channels, removable_groups
 from edgepress.compression.recipe import PruneStep
+from edgepress.compression.steps import Judge
 from edgepress.errors import CompressionError
 from support.channel_surgery import channels_in
 from support.compress_models import blobs, compiled, context_for, made, randomised, residual_cnn
@@ -77,9 +78,35 @@ def test_the_step_prunes_fine_tunes_and_says_what_it_did():
         ("project", "8 -> 4 filters"),
         ("head", "16 -> 8 filters"),
     ]
-    assert outcome.choices == {"filters": {"stem": 4, "wide": 8, "project": 4, "head": 8}}
+    assert outcome.choices == {"round_to": 8, "filters": {"stem": 4, "wide": 8, "project": 4, "head": 8}}
     assert 0 <= outcome.largest_difference < 1e-5
     assert any("same logits" in note for note in outcome.notes)
+
+
+@pytest.mark.parametrize(
+    ("round_to", "kernels_like", "multiple", "left"), [(None, 16, 16, 16), (None, None, 8, 24), (4, 16, 4, 20)]
+)
+def test_numbers_are_multiples_that_the_recipe_or_else_the_device_likes(round_to, kernels_like, multiple, left):
+    model = compiled(made(two_hidden_layers, 42))
+    judge = Judge("board", lambda files: (), lambda format: kernels_like if format == "float32" else 1)
+    context = context_for(model, blobs(32, shape=(6,)), judge=judge)
+
+    outcome = prune_channels(model, step("neurons", round_to=round_to, reconstruct=False), context)
+
+    assert outcome.choices["round_to"] == multiple
+    assert outcome.choices["units"]["second"] == left
+
+
+def test_heads_of_attention_are_counted_one_by_one():
+    inputs = keras.Input((5, 6))
+    x = layers.MultiHeadAttention(4, 2, name="attention")(inputs, inputs)
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
+    dataset = blobs(32, shape=(5, 6))
+
+    outcome = prune_channels(compiled(model), step("neurons"), context_for(model, dataset))
+
+    assert outcome.model.get_layer("attention").num_heads == 2
+    assert outcome.changed[0].what == "4 -> 2 heads"
 
 
 def test_neurons_are_the_units_of_dense_layers_and_filters_stay():
@@ -129,10 +156,10 @@ def test_a_model_without_filters_is_left_whole_and_the_report_says_so():
     assert any("no filter was removed" in note for note in outcome.notes)
 
 
-def two_hidden_layers():
+def two_hidden_layers(width=16):
     inputs = keras.Input((6,))
     x = layers.Dense(8, activation="relu", name="first")(inputs)
-    x = layers.Dense(16, activation="relu", name="second")(x)
+    x = layers.Dense(width, activation="relu", name="second")(x)
     return keras.Model(inputs, layers.Dense(3, activation="softmax", name="classes")(x))
 
 

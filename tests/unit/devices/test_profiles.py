@@ -43,6 +43,12 @@ def test_figures_have_the_units_that_their_names_say() -> None:
     assert 8 << 30 in pi5.memory_bytes.value
 
 
+@pytest.mark.parametrize(("format", "channels"), [("float32", 8), ("float16", 8), ("int8", 16), ("dynamic", 16)])
+def test_a_profile_says_how_many_channels_fill_the_kernels_of_a_format(format: str, channels: int) -> None:
+    assert load_profile("raspberry-pi-5").channel_multiple(format) == channels
+    assert load_profile("local").channel_multiple(format) is None
+
+
 def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
     with pytest.raises(InventoryError, match=r"'pi6'; there are generic-arm64, local, qemu-virt, raspberry-pi-3b-plus"):
         load_profile("pi6")

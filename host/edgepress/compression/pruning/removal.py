@@ -20,7 +20,7 @@ from edgepress.compression.pruning.schedule import rounds_of
 from edgepress.compression.pruning.surgery import remove_channels
 from edgepress.compression.recipe import PruneStep
 from edgepress.compression.recovery import recover
-from edgepress.compression.steps import Change, Skip, StepContext, StepOutcome
+from edgepress.compression.steps import Change, Skip, StepContext, StepOutcome, channel_multiple
 from edgepress.training.batchnorm import reestimate_batchnorm
 from edgepress.training.evaluate import loss_of
 
@@ -68,7 +68,7 @@ def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> Ste
         changed,
         (*skipped, *too_small),
         tuple(notes),
-        choices=choices,
+        choices={"round_to": _round_to(settings, context), **choices},
         largest_difference=largest_difference,
     )
 
@@ -92,8 +92,9 @@ def _cut(model: Any, settings: PruneStep, sparsity: float, sizes: dict[_Key, int
     channels = channels_of(read(model), rule_for)
     groups, _ = removable_groups(channels, settings.structure, settings.keep)
     score = criterion_named(settings.importance, channels, model, context.data, context.objective)
-    whole = [sizes[key] for key in _keys(groups)]
-    removed, skipped = _choose(groups, score, _shares(groups, whole, score, sparsity, settings), whole, settings)
+    whole = [sizes.get(key, len(group.atoms)) for key, group in zip(_keys(groups), groups, strict=True)]
+    shares = _shares(groups, whole, score, sparsity, settings)
+    removed, skipped = _choose(groups, score, shares, whole, _round_to(settings, context))
     if not len(removed):
         return _Cut(model, skipped, None, ())
     surgery = remove_channels(channels, removed, context.seed)
@@ -154,11 +155,16 @@ def kept_count(count: int, sparsity: float, round_to: int) -> int:
     at a time, and one channel more than a multiple costs as much as a whole one.
     """
     wanted = (1 - sparsity) * count
-    for multiple in (round_to, _SMALLEST_MULTIPLE):
+    smallest = min(round_to, _SMALLEST_MULTIPLE)
+    for multiple in (round_to, smallest):
         kept = round(wanted / multiple) * multiple
         if 0 < kept < count:
             return kept
-    return min(count, _SMALLEST_MULTIPLE) if wanted < _SMALLEST_MULTIPLE else count
+    return min(count, smallest) if wanted < smallest else count
+
+
+def _round_to(settings: PruneStep, context: StepContext) -> int:
+    return settings.round_to or channel_multiple(context.judge, context.conversion.format)
 
 
 def strongest(group: Group, scores: Scores, count: int) -> NDArray[np.int64]:
@@ -201,22 +207,20 @@ def _choose(
     score: Callable[[Group], Scores],
     shares: Sequence[float],
     whole: Sequence[int],
-    settings: PruneStep,
+    round_to: int,
 ) -> tuple[NDArray[np.int64], tuple[Skip, ...]]:
     """The atoms that go, and each layer that never lost one with the reason."""
     removed: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     skipped: list[Skip] = []
-    assert settings.round_to is not None
     for group, share, size in zip(groups, shares, whole, strict=True):
-        kept = kept_count(size, share, settings.round_to) if share > 0 else size
+        kept = kept_count(size, share, group.multiple(round_to)) if share > 0 else size
         if kept < len(group.atoms):
             removed.append(np.setdiff1d(group.atoms, strongest(group, score(group), kept)))
         elif len(group.atoms) == size:
             why = (
                 "all of its channels matter more than the others'"
                 if share == 0
-                else f"it has {size} {group.kinds[0]}, too few to remove {share:.0%} in multiples of "
-                f"{settings.round_to} or 4"
+                else f"it has {size} {group.kinds[0]}, too few to remove {share:.0%} in multiples of {round_to} or 4"
             )
             skipped.extend(Skip(name, why) for name in group.producers)
     return np.concatenate(removed), tuple(skipped)
