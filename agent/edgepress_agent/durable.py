@@ -76,7 +76,11 @@ def remove_folder(folder: Path) -> None:
     """
     gone = folder.with_name(f".gone-{folder.name}-{secrets.token_hex(4)}")
     folder.rename(gone)
-    sync_directory(folder.parent)
+    try:
+        sync_directory(folder.parent)
+    except OSError:
+        gone.rename(folder)
+        raise
     shutil.rmtree(gone, ignore_errors=True)
 
 

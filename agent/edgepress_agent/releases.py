@@ -38,11 +38,11 @@ from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.codec import WireError, dumps, loads
 from edgepress_agent.protocol.messages import HealthCheck, Release, ReleaseSpec, ReleaseState, RollbackSpec
+from edgepress_agent.protocol.releases import APP_NAME, APP_NAME_RULE
 
 MODEL = "model.tflite"
 MANIFEST = "manifest.json"
 _ORIGIN = "release.json"
-_APP = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _RELEASE = re.compile(r"([0-9]{6})-[0-9a-f]{12}")
 _NOTHING = "nothing"  # what `trial` leads to when there was no release before
 
@@ -56,7 +56,7 @@ class ReleaseStore:
 
     def apps(self) -> Tuple[str, ...]:
         """Return the names of all applications."""
-        return tuple(sorted(path.name for path in self._home.apps.glob("*") if _APP.fullmatch(path.name)))
+        return tuple(sorted(path.name for path in self._home.apps.glob("*") if APP_NAME.fullmatch(path.name)))
 
     def states(self) -> Tuple[ReleaseState, ...]:
         """Say what each application uses."""
@@ -97,8 +97,9 @@ class ReleaseStore:
             try:
                 _switch(folder, release, spec.health)
             except BaseException as error:
-                with contextlib.suppress(OSError):
-                    remove_folder(folder / "releases" / release)  # nobody is to go back to it
+                if _target(folder / "current") != release:  # it is where going back has failed, too
+                    with contextlib.suppress(OSError):
+                        remove_folder(folder / "releases" / release)  # nobody is to go back to it
                 if not isinstance(error, Fault) or spec.health is None:
                     raise
                 if spec.health.restart_unit is not None and old is not None:
@@ -180,11 +181,8 @@ class ReleaseStore:
         return folder
 
     def _folder(self, app: str) -> Path:
-        if not _APP.fullmatch(app):
-            raise Fault(
-                "bad-request",
-                f"an application's name has lower case letters, digits, '.', '_' and '-', at most 64; got {app[:80]!r}",
-            )
+        if not APP_NAME.fullmatch(app):
+            raise Fault("bad-request", f"{APP_NAME_RULE}; got {app[:80]!r}")
         return self._home.apps / app
 
 

@@ -11,9 +11,10 @@ from edgepress.confirmation import require_compatible
 from edgepress.conversion import inspect
 from edgepress.deployment import releases
 from edgepress.devices.device import Device
-from edgepress.errors import OutputCheckError
+from edgepress.errors import InputError, OutputCheckError
 from edgepress.verification.goldens import Goldens, goldens_of_file
 from edgepress.verification.output_check import OutputCheckLevel, check_outputs
+from edgepress_agent.protocol.releases import APP_NAME, APP_NAME_RULE
 from edgepress_converters.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -47,10 +48,13 @@ def pack(file: str | Path, app: str | None = None) -> Parcel:
         app: its application; by default the file's name, or its folder's where the file is called ``model.tflite``.
 
     Raises:
-        ModelError: it is no TFLite file. ConversionError: this machine cannot run it.
+        InputError: the name is none for an application. ModelError: it is no TFLite file. ConversionError: this machine
+            cannot run it.
     """
     path = Path(file)
     name = app or (path.stem if path.stem != "model" else path.resolve().parent.name)
+    if not APP_NAME.fullmatch(name):
+        raise InputError(f"{APP_NAME_RULE}; got {name!r}" + ("" if app else f" from {path}: give --app NAME"))
     artifact = Artifact.load(path.parent) if path.name == "model.tflite" else None
     if artifact is not None:
         return Parcel(artifact.model, name, artifact.goldens, artifact.report)

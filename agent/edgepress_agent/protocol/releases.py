@@ -5,10 +5,14 @@ A change here needs a line in the history of ``PROTOCOL_VERSION`` in :mod:`edgep
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
 from edgepress_agent.protocol.wire import Wire
+
+APP_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # it is the name of a folder
+APP_NAME_RULE = "an application's name has lower case letters, digits, '.', '_' and '-', at most 64"
 
 
 @dataclass(frozen=True)

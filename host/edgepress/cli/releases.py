@@ -91,9 +91,8 @@ def gc(devices: tuple[str, ...], keep: int, dry_run: bool, as_json: bool) -> Non
         }
         parts = [_plural(count, what) for what, count in counts.items() if count]
         freed = f"{', '.join(parts)} {would}: {_size(collected.freed_bytes)}" if parts else "nothing to collect"
-        spared = (
-            f" ({_size(collected.recent_bytes)} were in use minutes ago and stay)" if collected.recent_bytes else ""
-        )
+        recent = collected.recent_bytes
+        spared = f" ({_size(recent)} that were asked for in the last ten minutes stay)" if recent else ""
         yield f"{device}: {freed}{spared}"
 
     ask_each(devices, lambda board: board.client.collect_garbage(keep, dry_run)).tell(

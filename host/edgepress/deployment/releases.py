@@ -70,6 +70,8 @@ def deploy(
         with shown.task(f"switching {app} on {device.name}"):
             return device.client.activate(ReleaseSpec(app, model.sha256, dict(manifest), health))
     except AgentError as error:
+        if error.code == "unhealthy":  # the board has gone back, and says to what
+            raise DeploymentError(f"{model.path.name} is not well as {app}: {error}", device.name) from error
         raise DeploymentError(
             f"{model.path.name} was not activated as {app} on {device.name}: {step} failed ({error}). What {app} used "
             "before is still in use",

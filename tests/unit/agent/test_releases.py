@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from edgepress_agent import releases
+from edgepress_agent import durable, releases
 from edgepress_agent.content import ContentStore
 from edgepress_agent.durable import only_one
 from edgepress_agent.faults import Fault
@@ -127,6 +129,33 @@ def test_a_first_release_that_is_not_healthy_leaves_the_application_with_none(ho
     with pytest.raises(Fault, match="digits uses nothing again"):
         ReleaseStore(home).activate(spec(home, b"one", FAILS))
     assert ReleaseStore(home).state("digits") == ReleaseState("digits", None, None, (), None)
+
+
+def test_a_release_that_a_failing_disk_keeps_in_use_is_whole_until_the_next_call_goes_back(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ReleaseStore(home)
+    before = store.activate(spec(home, b"one"))
+    with monkeypatch.context() as patch:
+        patch.setattr(releases, "_go_back", lambda folder, old: failing_disk())
+        with pytest.raises(OSError, match="Input/output"):
+            store.activate(spec(home, b"two", FAILS))
+    assert current_model(home) == b"two"
+    assert store.state("digits").current == before.current
+
+
+def test_an_application_whose_undeployment_fails_is_still_there(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ReleaseStore(home)
+    before = store.activate(spec(home, b"one"))
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "sync_directory", lambda path: failing_disk())
+        with pytest.raises(OSError, match="Input/output"):
+            store.undeploy("digits")
+    assert store.state("digits") == before
+
+
+def failing_disk() -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_a_health_command_finds_the_new_release_in_use(home: Home) -> None:

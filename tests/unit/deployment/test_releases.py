@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import edgepress
 from edgepress.deployment.releases import deploy, manifest_of, plan_deployment, rollback
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
-from edgepress.errors import AgentError, DeploymentError, OutputCheckError
+from edgepress.errors import AgentError, DeploymentError, InputError, OutputCheckError
 from edgepress_agent.protocol.messages import HealthCheck, ReleaseState, Runtime
 from edgepress_converters.flatbuffer import read_model
 from edgepress_converters.model import TensorSpec, TFLiteModel
@@ -82,7 +83,9 @@ def test_a_release_that_is_not_healthy_is_taken_back_by_the_board(board: Device)
     old = release(board, read_model(MODELS / "conv_int8.tflite"))
     model = read_model(MODELS / "dense_float32.tflite")
     sick = HealthCheck(command=("sh", "-c", "echo no camera; exit 1"))
-    with pytest.raises(DeploymentError, match=rf"status 1: no camera; digits uses {old.current} again.*still in use"):
+    with pytest.raises(
+        DeploymentError, match=rf"is not well as digits: .* status 1: no camera; digits uses {old.current} again$"
+    ):
         deploy(board, model, "digits", {}, inputs_of(model), accept, health=sick)
     assert board.client.releases("digits") == (old,)
 
@@ -127,3 +130,8 @@ def test_the_manifest_says_how_to_feed_the_model() -> None:
     assert (manifest["recipe_id"], manifest["input_spec"]) == ("r1", {"labels": ["0"]})
     assert manifest_of(model, runtime)["recipe"] is None
     json.dumps(manifest)
+
+
+def test_a_name_that_is_none_for_an_application_is_refused_before_a_device_is_reached(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lower case letters.*; got 'My Model' from .*: give --app NAME"):
+        edgepress.deploy(tmp_path / "My Model.tflite", device="no-such-device")
