@@ -137,8 +137,8 @@ def make_artifact(
     """Compress a model by a recipe and convert it, or return what an earlier call made of the same things.
 
     The same things: the model's name and content, the code named by ``--import``, the data's content and meaning, the
-    recipe, metric and seed, the versions of edgepress and of TensorFlow, the number of channels that the device's kernels
-    like, and the device, where the recipe asks one.
+    recipe, metric and seed, the versions of edgepress and of TensorFlow, the number of channels that fill the
+    device's kernels, and the device where the recipe asks one.
     """
     key = content_hash(
         {

@@ -11,6 +11,8 @@ from edgepress.benchmarking.comparison import Claim, compare_runs
 from edgepress.benchmarking.session import require_samples
 from edgepress.conversion import convert_model
 from edgepress.errors import ConversionError, DeviceError
+from edgepress.verification.goldens import make_goldens
+from edgepress.verification.output_check import OutputCheckLevel, check_outputs
 from edgepress.verification.reference import run_file
 
 if TYPE_CHECKING:
@@ -35,12 +37,12 @@ def convert_if_faster(
 ) -> tuple[TFLiteModel, ConversionOptions, str]:
     """Convert a Keras model to ``output``, with its zeros or without them, whichever a board runs faster.
 
-    Both files are made, loaded on this machine and timed against each other in one session. The zeros are left out
+    Both files are made, compared on this machine and timed against each other in one session. The zeros are left out
     where that is shown to be faster, and written in every other case.
 
     Args:
         calibration, pool: those of :func:`edgepress.conversion.convert_model`.
-        inputs: one array per model input, in model order, to see whether the sparse file runs.
+        inputs: one array per model input, in model order, to see whether the files agree.
         judge: asks the board; None: nothing is measured.
 
     Returns:
@@ -59,7 +61,9 @@ def convert_if_faster(
     path = output.with_name(f"{output.stem}-sparse{output.suffix}")
     try:
         sparse = convert_model(model, path, sparse_options, calibration, pool)
-        run_file(sparse, inputs, pool)
+        check = check_outputs(make_goldens(model, dense, inputs, pool), sparse, run_file(sparse, inputs, pool))
+        if check.level is OutputCheckLevel.WRONG:
+            raise ConversionError(f"its outputs are not those of the file with zeros: {check.message}")
         first, second = (require_samples(run, judge.device) for run in judge.measure([dense, sparse]))
         comparison = compare_runs(first, second, floor=None)
         ratio = comparison.ratio

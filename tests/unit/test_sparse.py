@@ -97,16 +97,25 @@ def test_a_device_that_cannot_say_leaves_the_zeros_in_and_the_reason_in_the_repo
     assert why.endswith("since that without them cannot be used: board: no process of model 12ab finished")
 
 
-@pytest.mark.parametrize(("format", "block", "said"), [("int8", 4, "blocks of 16"), ("int8", 1, "blocks of 16")])
-def test_a_sparse_file_that_no_runtime_loads_is_refused_before_it_is_made(format, block, said, tmp_path, worker_pool):
-    options = ConversionOptions(format, sparse=True)
+def test_a_file_that_answers_otherwise_without_zeros_is_not_asked_about(tmp_path, worker_pool, monkeypatch):
+    asked = []
+    monkeypatch.setattr("edgepress.sparse.run_file", lambda *_: (np.full((4, 3), np.nan, np.float32),))
 
-    with pytest.raises(ConversionError, match=rf"model\.tflite cannot leave zeros out.*{said}"):
-        convert_model(pruned(block), tmp_path / "model.tflite", options, INPUTS, worker_pool)
+    _, options, why = converted(tmp_path, worker_pool, timing(2, 1, asked))
+
+    assert (asked, options.sparse) == ([], False)
+    assert "its outputs are not those of the file with zeros" in why
+
+
+def test_a_sparse_file_that_runtimes_refuse_is_refused_before_it_is_made(tmp_path, worker_pool):
+    options = ConversionOptions("int8", sparse=True)
+
+    with pytest.raises(ConversionError, match=r"model\.tflite cannot leave zeros out.*blocks of 16"):
+        convert_model(pruned(4), tmp_path / "model.tflite", options, INPUTS, worker_pool)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("format", "block"), [("float32", 1), ("float32", 4), ("int8", 16)])
+@pytest.mark.parametrize(("format", "block"), [("float32", 1), ("float32", 4), ("dynamic", 16), ("int8", 16)])
 def test_a_sparse_file_computes_what_the_dense_one_does(format, block, tmp_path, worker_pool):
     def options(sparse):
         return ConversionOptions(format, "float32", sparse=sparse)

@@ -46,6 +46,8 @@ def configure(converter: Any, options: ConversionOptions, calibration: tuple[Arr
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if options.sparse:
         converter.optimizations = [*converter.optimizations, tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+        # The sparse kernels of tflite-runtime 2.14 take the first of several scales for all, and answer garbage.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if options.format == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if options.format == "dynamic":

@@ -32,17 +32,24 @@ def pruned(block=1, sparsity=0.8, keep=()):
 @pytest.mark.parametrize(
     ("model", "format", "why"),
     [
-        (lambda: pruned(), "dynamic", "sparse convolution conv"),
-        (lambda: pruned(keep=["conv"]), "dynamic", None),
-        (lambda: pruned(), "int8", "blocks of 16.*not of dense"),
-        (lambda: pruned(4), "int8", "blocks of 16.*not of dense"),
+        (lambda: pruned(keep=["dense"]), "dynamic", "no sparse convolution, such as conv, in dynamic"),
+        (lambda: pruned(keep=["dense"]), "int16x8", "no sparse convolution, such as conv, in int16x8"),
+        (lambda: pruned(keep=["conv"]), "dynamic", "only in blocks of 16 .* not of dense"),
+        (lambda: pruned(16, keep=["conv"]), "dynamic", None),
+        (lambda: pruned(), "int8", "only in blocks of 16 .* not of dense"),
+        (lambda: pruned(4), "int8", "only in blocks of 16 .* not of dense"),
         (lambda: pruned(16), "int8", None),
         (lambda: pruned(keep=["dense"]), "int8", None),
+        (lambda: pruned(4), "float16", "such as dense, make every runtime answer NaN"),
+        (lambda: pruned(), "float16", None),
+        (lambda: pruned(16, keep=["conv"]), "int16x8", "such as dense, make LiteRT answer wrongly"),
+        (lambda: pruned(4, keep=["conv"]), "int16x8", None),
         (lambda: pruned(), "float32", None),
+        (lambda: pruned(16), "float32", None),
         (lambda: pruned(sparsity=0.2), "int8", None),  # the converter leaves these kernels whole
     ],
 )
-def test_a_file_that_no_runtime_loads_is_known_before_it_is_made(model, format, why):
+def test_a_file_that_runtimes_refuse_or_answer_wrongly_with_is_known_before_it_is_made(model, format, why):
     found = why_not_sparse(model(), format)
 
     assert (found is None) if why is None else re.search(why, found)
@@ -54,6 +61,8 @@ def test_a_file_that_no_runtime_loads_is_known_before_it_is_made(model, format, 
         (lambda: pruned(4), "float32", None),
         (lambda: pruned(16), "float32", None),
         (lambda: pruned(16), "int8", None),
+        (lambda: pruned(16, keep=["conv"]), "dynamic", None),
+        (lambda: pruned(16), "dynamic", "LiteRT loads no sparse convolution"),
         (lambda: pruned(), "float32", "no Dense layer has 30% of zeros in blocks of 4"),
         (lambda: pruned(4), "int8", "no Dense layer has 30% of zeros in blocks of 16"),
         (lambda: pruned(4, keep=["dense"]), "float32", "no Dense layer"),
