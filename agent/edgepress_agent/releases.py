@@ -94,6 +94,9 @@ class ReleaseStore:
             if old is not None and _is(folder / "releases" / old, spec):
                 return _state(folder)
             release = _make(folder, model, spec, old)
+            if old is None:  # the folders above may be as new
+                for parent in (self._home.apps, self._home.root):
+                    sync_directory(parent)
             try:
                 _switch(folder, release, spec.health)
             except BaseException as error:
