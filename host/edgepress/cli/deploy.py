@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="For --restart-unit and --health-cmd together.",
 )
+@options.staging
 @click.option("--dry-run", is_flag=True, help="Only say what would be sent and switched.")
 @options.as_json
 def deploy(
@@ -48,15 +49,20 @@ def deploy(
     health_deadline: float,
     dry_run: bool,
     as_json: bool,
+    **staging: Any,
 ) -> None:
     """Make FILE (a .tflite) an application's current model on a device.
 
     It is pushed, run there and checked against this machine's outputs before the switch; on any failure the
-    release before it stays in use, or is put back by the device itself.
+    release before it stays in use, or is put back by the device itself. Of several devices some are tried first, and
+    too many failures stop the rest; devices that are off catch up later ('edgepress fleet catch-up').
     """
     from edgepress import deploying
     from edgepress.cli.console import make_progress
-    from edgepress.cli.on_devices import ask_each
+    from edgepress.cli.on_devices import Answers, ask_each
+    from edgepress.devices.inventory import Inventory
+    from edgepress.fleet import deployment
+    from edgepress.fleet.rollout import Staging
     from edgepress_agent.protocol.messages import HealthCheck
 
     try:
@@ -69,13 +75,19 @@ def deploy(
         if dry_run:
             plans = ask_each(devices, lambda board: deploying.plan(parcel, board, runtime=runtime))
         else:
-            states = ask_each(
-                devices,
-                lambda board: deploying.deliver(parcel, board, runtime=runtime, health=health, progress=progress),
+            rollout = deployment.deploy(
+                parcel,
+                options.resolved(devices),
+                Staging(**staging),
+                Inventory.load(),
+                runtime=runtime,
+                health=health,
+                progress=progress,
             )
     if dry_run:
         plans.tell(as_json, "plans", _plan_value, _plan_lines)
     else:
+        states = Answers(rollout, "`edgepress fleet catch-up` brings it there")
         states.tell(as_json, "releases", _state_value, _state_lines)
 
 

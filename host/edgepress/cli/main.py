@@ -24,6 +24,8 @@ COMMANDS = {
     "rollback": ("edgepress.cli.releases", "Let an application use an earlier release again."),
     "undeploy": ("edgepress.cli.releases", "Take an application from a device."),
     "gc": ("edgepress.cli.releases", "Delete what nothing on a device needs."),
+    "fleet": ("edgepress.cli.fleet", "See what runs on many devices; bring up to date those that were off."),
+    "jobs": ("edgepress.cli.jobs", "List, collect and cancel the jobs of devices."),
     "device": ("edgepress.cli.device", "Add, trust, provision, check and list devices."),
     "emulator": ("edgepress.cli.emulator", "Make, start and stop ARM boards in QEMU."),
     "recipe": ("edgepress.cli.recipe", "List and show recipes."),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import click
 
 from edgepress.cli import options
-from edgepress.errors import EdgepressError
+from edgepress.fleet.rollout import Rollout, Staging, roll_out
 
 if TYPE_CHECKING:
     from edgepress.devices.device import Device
@@ -19,10 +19,27 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Answers(Generic[Answer]):
-    """What devices answered, and what failed on others."""
+    """What came of something on each device.
 
-    given: Sequence[tuple[str, Answer]]
-    failures: Sequence[tuple[str, EdgepressError]]
+    Attributes:
+        rollout: the answers, and what failed.
+        when_off: what to do about devices that did not answer.
+    """
+
+    rollout: Rollout[Answer]
+    when_off: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a single device that failed: its error is the command's.
+
+        Raises:
+            EdgepressError: that error, with the advice of ``when_off``.
+        """
+        (first, *others) = self.rollout.results or (None,)
+        if first is not None and first.error is not None and not others:
+            if first.status == "off" and self.when_off:
+                first.error.add_note(self.when_off)
+            raise first.error
 
     def tell(
         self,
@@ -36,42 +53,52 @@ class Answers(Generic[Answer]):
         Raises:
             click.exceptions.Exit: something failed.
         """
+        given = [result for result in self.rollout.results if result.status == "done"]
+        failures = [(result, result.error) for result in self.rollout.results if result.error is not None]
+        left_out = self.rollout.devices("left out")
         if as_json:
             from edgepress.cli.printing import print_json
 
-            failures = [
-                {"device": device, "type": type(error).__name__, "message": str(error)}
-                for device, error in self.failures
-            ]
-            given = [{"device": device, **value(answer)} for device, answer in self.given]
-            print_json({"schema": 1, key: given, "failures": failures})
+            print_json(
+                {
+                    "schema": 1,
+                    key: [{"device": result.device, **value(cast("Answer", result.answer))} for result in given],
+                    "failures": [
+                        {
+                            "device": result.device,
+                            "status": result.status,
+                            "type": type(error).__name__,
+                            "message": str(error),
+                        }
+                        for result, error in failures
+                    ],
+                    "left_out": list(left_out),
+                }
+            )
         else:
-            for device, answer in self.given:
-                for line in lines(device, answer):
+            for result in given:
+                for line in lines(result.device, cast("Answer", result.answer)):
                     click.echo(line)
-        for device, error in self.failures:
-            click.echo(f"error: {device}: {error}", err=True)
-        if self.failures:
+        for result, error in failures:
+            click.echo(f"error: {result.device}: {error}", err=True)
+        if self.when_off and self.rollout.devices("off"):
+            click.echo(f"{', '.join(self.rollout.devices('off'))} did not answer: {self.when_off}", err=True)
+        if left_out:
+            click.echo(f"stopped, not begun on {', '.join(left_out)}: too many have failed, or no canary", err=True)
+        if failures or left_out:
             raise click.exceptions.Exit(1)
 
 
 def ask_each(devices: tuple[str, ...], act: Callable[[Device], Answer]) -> Answers[Answer]:
-    """Open the devices of ``--device`` one after another and do something with each.
+    """Open the devices of ``--device``, several at a time, and do something with each.
 
     Raises:
         EdgepressError: only one was named, and it failed.
     """
     from edgepress.devices.device import Device
 
-    names = options.resolved(devices)
-    given: list[tuple[str, Answer]] = []
-    failures: list[tuple[str, EdgepressError]] = []
-    for name in names:
-        try:
-            with Device.open(name) as board:
-                given.append((name, act(board)))
-        except EdgepressError as error:
-            if len(names) == 1:
-                raise
-            failures.append((name, error))
-    return Answers(given, failures)
+    def on(name: str) -> Answer:
+        with Device.open(name) as board:
+            return act(board)
+
+    return Answers(roll_out(options.resolved(devices), on, Staging()))

@@ -12,7 +12,6 @@ import click
 from edgepress.cli import options
 
 if TYPE_CHECKING:
-    from edgepress.devices.device import Device
     from edgepress_agent.protocol.messages import Collected, ReleaseState
 
 KEPT = 3  # by `gc`, beside the current and the previous one
@@ -34,13 +33,26 @@ def releases(devices: tuple[str, ...], app: str | None, as_json: bool) -> None:
 @options.devices()
 @click.option("--to", "release", metavar="RELEASE", help="This one, instead of the one that the current one replaced.")
 @options.restart_unit
+@options.parallel
 @options.as_json
-def rollback(app: str, devices: tuple[str, ...], release: str | None, restart_unit: str | None, as_json: bool) -> None:
+def rollback(
+    app: str, devices: tuple[str, ...], release: str | None, restart_unit: str | None, parallel: int, as_json: bool
+) -> None:
     """Let APP use an earlier release again. Repeated, it goes further back."""
-    from edgepress.cli.on_devices import ask_each
-    from edgepress.deployment import releases as deployment
+    from edgepress.cli.on_devices import Answers
+    from edgepress.devices.inventory import Inventory
+    from edgepress.fleet import deployment
+    from edgepress.fleet.rollout import Staging
 
-    ask_each(devices, lambda board: deployment.rollback(board, app, release, restart_unit)).tell(
+    rollout = deployment.rollback(
+        app,
+        options.resolved(devices),
+        Staging(parallel),
+        Inventory.load(),
+        release=release,
+        restart_unit=restart_unit,
+    )
+    Answers(rollout, "`edgepress fleet catch-up` goes back there").tell(
         as_json,
         "releases",
         lambda state: {"app": state.app, "current": state.current, "previous": state.previous, "path": state.path},
@@ -54,13 +66,11 @@ def rollback(app: str, devices: tuple[str, ...], release: str | None, restart_un
 @options.as_json
 def undeploy(app: str, devices: tuple[str, ...], as_json: bool) -> None:
     """Take APP and all its releases from a device. 'edgepress gc' then frees what its models took."""
-    from edgepress.cli.on_devices import ask_each
+    from edgepress.cli.on_devices import Answers
+    from edgepress.devices.inventory import Inventory
+    from edgepress.fleet import deployment
 
-    def act(board: Device) -> str:
-        board.client.undeploy(app)
-        return app
-
-    ask_each(devices, act).tell(
+    Answers(deployment.undeploy(app, options.resolved(devices), Inventory.load())).tell(
         as_json, "undeployed", lambda app: {"app": app}, lambda device, app: [f"{device}: {app} is gone"]
     )
 

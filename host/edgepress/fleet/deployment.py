@@ -84,6 +84,21 @@ def rollback(
     return rollout
 
 
+def undeploy(app: str, names: Sequence[str], inventory: Inventory) -> Rollout[str]:
+    """Take an application from boards. Those that are off are no longer meant to have it either."""
+    intents = Intents(inventory)
+
+    def act(name: str) -> str:
+        with Device.open(name, inventory) as board:
+            board.client.undeploy(app)
+        return app
+
+    rollout = roll_out(names, act, Staging())
+    for name in (*rollout.devices("done"), *rollout.devices("off")):
+        intents.forget(name, app)
+    return rollout
+
+
 def catch_up(
     names: Sequence[str], staging: Staging, inventory: Inventory, progress: Progress | None = None
 ) -> Rollout[tuple[ReleaseState, ...]]:

@@ -2,6 +2,8 @@
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -42,8 +44,9 @@ def test_infer_asks_each_device_of_a_group_and_prints_one_document(monkeypatch):
 
 def test_deploy_reaches_each_device_of_a_group_and_makes_the_file_ready_once(monkeypatch):
     packed = []
-    monkeypatch.setattr(deploying, "pack", lambda file, app: packed.append(file))
-    monkeypatch.setattr(Device, "open", lambda name: nullcontext(name))
+    parcel = SimpleNamespace(app="a", model=SimpleNamespace(sha256="0" * 64, path=Path("m.tflite")))
+    monkeypatch.setattr(deploying, "pack", lambda file, app: packed.append(file) or parcel)
+    monkeypatch.setattr(Device, "open", lambda name, inventory: nullcontext(name))
     monkeypatch.setattr(deploying, "deliver", lambda parcel, board, **_: ReleaseState("a", "1", None, (), board))
 
     releases = json.loads(output_of(deploy, "m.tflite", "-d", "@shelf,local", "--json"))["releases"]
@@ -54,8 +57,8 @@ def test_deploy_reaches_each_device_of_a_group_and_makes_the_file_ready_once(mon
 
 def test_the_table_takes_groups_and_names_that_left_the_inventory(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(ResultStore, "rows", lambda self, *, devices, **_: asked.append(devices) or ())
+    monkeypatch.setattr(ResultStore, "rows", lambda self, *, devices=(), **_: asked.extend(devices) or ())
 
     output_of(table, "-d", "@shelf,gone", "--db", str(tmp_path / "table.db"))
 
-    assert asked == [["pi4", "pi5", "gone"]]
+    assert asked == ["pi4", "pi5", "gone"]

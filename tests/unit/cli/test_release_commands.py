@@ -121,7 +121,7 @@ def test_one_device_that_fails_does_not_keep_the_others_from_it(run: Run, monkey
     class Client:
         def undeploy(self, app: str) -> None: ...
 
-    def open_(name: str) -> Any:
+    def open_(name: str, inventory: object) -> Any:
         if name == "pi4":
             raise UnreachableError("no route to pi4", name)
         return nullcontext(SimpleNamespace(client=Client()))
@@ -133,4 +133,6 @@ def test_one_device_that_fails_does_not_keep_the_others_from_it(run: Run, monkey
     assert result.stderr == "error: pi4: no route to pi4\n"
     answer = json.loads(run("undeploy", "classifier", "-d", "pi4,pi5", "--json", code=1).stdout)
     assert answer["undeployed"] == [{"device": "pi5", "app": "classifier"}]
-    assert answer["failures"] == [{"device": "pi4", "type": "UnreachableError", "message": "no route to pi4"}]
+    assert answer["failures"] == [
+        {"device": "pi4", "status": "off", "type": "UnreachableError", "message": "no route to pi4"}
+    ]
