@@ -89,6 +89,8 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise WireError(f"{where}: expected an array, got {_kind(value)}")
+        if arguments[0] is int and all(type(item) is int for item in value):
+            return tuple(value)  # samples: there are many
         return tuple(_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -271,6 +272,7 @@ def _tails() -> tuple[float, float]:
     return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 
 
+@lru_cache(maxsize=16)
 def _draws(processes: int, seed: int) -> NDArray[np.int64]:
     """How often each process is drawn: (draws, processes)."""
     return np.random.default_rng(seed).multinomial(processes, [1 / processes] * processes, size=BOOTSTRAP_DRAWS)

@@ -146,7 +146,7 @@ class ResultStore:
             limit: at most this many, the newest.
         """
         newest_first = (results.c.created_unix_ns.desc(), results.c.session.desc(), results.c.position.desc())
-        query = sa.select(results).order_by(*newest_first)
+        query = sa.select(*(results.c[name] for name in (*COLUMNS, "warnings"))).order_by(*newest_first)
         if devices:
             query = query.where(results.c.device.in_(devices))
         if model is not None:
@@ -169,7 +169,7 @@ class ResultStore:
         if limit is not None:
             query = query.limit(limit)
         with translated(self.place), self._engine.connect() as connection:
-            return tuple(_as_result(row) for row in connection.execute(query).mappings())[::-1]
+            return tuple(_as_result(row) for row in connection.execute(query))[::-1]
 
     def _starts(self, column: sa.ColumnElement[str], start: str) -> sa.ColumnElement[bool]:
         if self._engine.dialect.name == "sqlite":
@@ -244,10 +244,11 @@ def _document(row: Result) -> bytes:
     return encode_evidence(row.evidence)
 
 
-def _as_result(row: sa.RowMapping) -> Result:
+def _as_result(row: sa.Row[Any]) -> Result:
+    *values, warnings = row
     return Result(
-        **{name: row[name] for name in COLUMNS},
-        warnings=tuple(MeasurementWarning(**warning) for warning in row["warnings"]),
+        **dict(zip(COLUMNS, values, strict=True)),
+        warnings=tuple(MeasurementWarning(**warning) for warning in warnings),
     )
 
 
