@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 import edgepress
+import edgepress_agent
 from edgepress.deployment.releases import deploy, manifest_of, plan_deployment, rollback
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.errors import AgentError, DeploymentError, InputError, OutputCheckError
+from edgepress.verification.reference import run_file, to_real
 from edgepress_agent.protocol.messages import HealthCheck, ReleaseState, Runtime
 from edgepress_converters.flatbuffer import read_model
 from edgepress_converters.model import TensorSpec, TFLiteModel
+from edgepress_converters.pool import WorkerPool
 
 MODELS = Path(__file__).parents[2] / "cases" / "models"
 
@@ -110,6 +113,21 @@ def test_a_plan_says_what_would_be_sent_and_replaced_and_changes_nothing(board: 
     plan = plan_deployment(board, model, "digits", runtime)
     assert (plan.bytes_to_send, plan.current, plan.changes) == (0, old.current, False)
     assert plan_deployment(board, read_model(MODELS / "dense_float32.tflite"), "digits", runtime).changes
+
+
+def test_a_program_on_the_board_finds_all_that_it_needs_in_the_manifest(board: Device, tmp_path: Path) -> None:
+    model = read_model(MODELS / "two_in_two_out.tflite")
+    report = {"recipe_id": "r1", "input_spec": {"labels": ["left", "right"], "mean": [1.0], "scale": [0.5]}}
+    state = deploy(board, model, "sides", manifest_of(model, board.runtime(), report), inputs_of(model), accept)
+    sides = edgepress_agent.load("sides", tmp_path / "home")
+    raw = tuple(array[:1] for array in inputs_of(model))
+    with WorkerPool() as pool:
+        expected = to_real(model, run_file(model, [(array - 1) / 0.5 for array in raw], pool))
+    prediction = sides.predict(*raw)
+    assert (sides.release, sides.manifest["runtime"]["python"]) == (state.current, board.runtime().python)
+    assert {name for name, _ in prediction.top(2)} == {"left", "right"}
+    for ours, theirs in zip(prediction.outputs, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs[0], rtol=1e-5)
 
 
 def test_the_manifest_says_how_to_feed_the_model() -> None:
