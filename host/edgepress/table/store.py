@@ -245,6 +245,7 @@ def _document(row: Result) -> bytes:
 
 
 def _as_result(row: sa.Row[Any]) -> Result:
+    values: list[Any]
     *values, warnings = row
     return Result(
         **dict(zip(COLUMNS, values, strict=True)),
