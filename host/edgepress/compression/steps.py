@@ -2,7 +2,7 @@
 
 A step is a pure function: it gets a Keras model and gives another one back; it never changes the one it was given, and
 what it knows of the data is :class:`~edgepress.data.TrainingData` (the held-out split cannot reach it). A step of a new
-kind needs a configuration class in ``recipe.py`` and an entry in ``compress.STEPS``.
+kind needs a configuration class in ``recipe_tables.py`` and an entry in ``compress.STEPS``.
 """
 
 from __future__ import annotations
