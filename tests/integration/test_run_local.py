@@ -51,6 +51,7 @@ def test_run_prints_a_row_per_recipe_with_everything_that_makes_it_believable(
 
 def test_compress_leaves_the_three_files(told: dict[str, subprocess.CompletedProcess[str]], shell: Shell) -> None:
     assert "parameters" in told["compress"].stdout
+    assert "peak activation memory" in told["compress"].stdout
     folder = shell.folder / "small"
     assert {"model.keras", "model.tflite", "report.json"} <= {file.name for file in folder.iterdir()}
     report = json.loads((folder / "report.json").read_text())

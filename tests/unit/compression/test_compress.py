@@ -55,6 +55,8 @@ def test_steps_run_in_order_and_each_is_measured_before_and_after(model, dataset
     assert model.count_params() == first.parameters_before > first.parameters_after == second.parameters_before
     assert first.macs_before > first.macs_after == second.macs_before > second.macs_after == report.macs_after
     assert first.metric_after == second.metric_before
+    assert report.weight_bytes_before == 4 * first.parameters_before > report.weight_bytes_after
+    assert report.peak_activation_bytes_before > report.peak_activation_bytes_after > 0
     assert 0 <= report.metric_after <= 1
 
 

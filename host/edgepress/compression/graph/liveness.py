@@ -23,30 +23,18 @@ _VIEWS = (
     operations.numpy.ExpandDims,
     operations.numpy.Squeeze,
 )
-# What a converter folds into the layer before, or an interpreter does in place, where nobody else reads the input.
-_IN_PLACE = (
-    keras.layers.BatchNormalization,
-    keras.layers.Activation,
-    keras.layers.ReLU,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.Rescaling,
-    operations.nn.Relu,
-    operations.nn.Relu6,
-    operations.nn.Silu,
-    operations.nn.HardSilu,
-    operations.nn.Sigmoid,
-    operations.nn.Gelu,
-)
+# What a converter folds into the layer before, where nobody else reads what that one makes.
+_FOLDED = (keras.layers.BatchNormalization, keras.layers.ReLU, operations.nn.Relu, operations.nn.Relu6)
+_FOLDED_ACTIVATIONS = (None, keras.activations.linear, keras.activations.relu, keras.activations.relu6)
 
 
 def peak_activation_bytes(graph: Graph) -> int:
     """Return the largest sum of tensors that are needed at one time, for one sample in float32.
 
     Nodes run in the order of the graph. The model's inputs stay to the end, as interpreters keep them, and outputs from
-    when they are made. Reshapes are no tensors of their own, and neither is what BatchNormalization and activations
-    make of a tensor that nobody else reads. An interpreter's arena can be larger: it has gaps, alignment, and scratch
-    memory of its kernels. Sizes that the model leaves open count as 1.
+    when they are made. Reshapes are no tensors of their own, and neither is what BatchNormalization and ReLU make of a
+    tensor that nobody else reads; other activations need one before and one behind them. An interpreter's arena is
+    larger: it has gaps, and scratch memory of its kernels. Sizes that the model leaves open count as 1.
     """
     place = _places(graph)
     last_use = {place[ref]: ref.node for ref in place}
@@ -58,8 +46,11 @@ def peak_activation_bytes(graph: Graph) -> int:
     sizes = {ref: _FLOAT32_BYTES * _elements(graph.shape_of(ref)) for ref in last_use}
     peak = 0
     for node in graph.nodes:
-        alive = (size for ref, size in sizes.items() if ref.node <= node.index <= last_use[ref])
-        peak = max(peak, sum(alive))
+        alive = {ref: size for ref, size in sizes.items() if ref.node <= node.index <= last_use[ref]}
+        peak = max(peak, sum(alive.values()))
+        if hasattr(node.operation, "kernel") and not _is_folded(node):  # its inputs are gone before its activation runs
+            left = sum(size for ref, size in alive.items() if ref.node == node.index or last_use[ref] > node.index)
+            peak = max(peak, left + _FLOAT32_BYTES * _elements(node.output_shapes[0]))
     return peak
 
 
@@ -80,10 +71,15 @@ def _places(graph: Graph) -> dict[TensorRef, TensorRef]:
 def _shares(graph: Graph, node: Node, readers: dict[TensorRef, int]) -> bool:
     if isinstance(node.operation, _VIEWS):
         return True
-    if not isinstance(node.operation, _IN_PLACE):
+    if not isinstance(node.operation, (*_FOLDED, keras.layers.Activation)) or not _is_folded(node):
         return False
     source = node.inputs[0]
     return readers[source] == 1 and source not in graph.inputs and source not in graph.outputs
+
+
+def _is_folded(node: Node) -> bool:
+    """Whether what the node makes is no other tensor before its activation."""
+    return getattr(node.operation, "activation", None) in _FOLDED_ACTIVATIONS
 
 
 def _elements(shape: Shape) -> int:

@@ -19,7 +19,11 @@ def peak(model):
         ([layers.Dense(3)], 10 + 3),
         ([layers.Dense(30), layers.Dense(20)], 10 + 30 + 20),  # the input stays to the end
         ([layers.Dense(30), layers.Dense(20), layers.Dense(5)], 10 + 30 + 20),  # the first is gone before the last
-        ([layers.Dense(30), layers.BatchNormalization(), layers.ReLU()], 10 + 30),  # in place
+        ([layers.Dense(30), layers.BatchNormalization(), layers.ReLU()], 10 + 30),  # folded into the first
+        ([layers.Dense(30), layers.Activation("relu")], 10 + 30),
+        ([layers.Dense(30), layers.Activation("silu")], 10 + 30 + 30),
+        ([layers.Dense(30, activation="silu")], 10 + 30 + 30),
+        ([layers.Dense(90), layers.Dense(30, activation="silu")], 10 + 90 + 30),  # gone before the activation
         ([layers.Reshape((5, 2)), layers.Flatten(), layers.Dense(3)], 10 + 3),  # no tensors of their own
         ([layers.ReLU()], 10 + 10),  # not over the model's input
     ],
