@@ -62,13 +62,14 @@ class Key:
 def keys() -> Iterator[Key]:
     """Everything, the most telling first."""
     for fraction in FRACTIONS:
-        for seed in SEEDS:
-            for net in NETS:
+        for net in NETS:
+            for seed in SEEDS:
                 if fraction == FRACTIONS[0]:
                     yield Key(net, seed, BASE, 1.0)
-                    yield Key(net, seed, WHOLE, 1.0)
                 for method in (SCRATCH, *IMPORTANCES):
                     yield Key(net, seed, method, fraction)
+        if fraction == FRACTIONS[0]:
+            yield from (Key(net, seed, WHOLE, 1.0) for net in NETS for seed in SEEDS)
 
 
 def run(seconds: float, stop_file: Path | None) -> None:
