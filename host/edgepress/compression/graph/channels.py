@@ -277,7 +277,7 @@ def _tie_calls(state: _State, first: Binding, other: Binding, name: str) -> None
         for one, another in zip(axes, other_axes, strict=True):
             if one is not None and another is not None:
                 state.tie(one, another)
-    if first.settings is not None:
+    if first.settings is not None or first.over_channels:
         for made, other_made in zip(first.outputs, other.outputs, strict=True):
             state.tie(made, other_made)
         for binding in (first, other):

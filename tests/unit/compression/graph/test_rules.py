@@ -270,6 +270,23 @@ def test_channels_are_followed_through(following):
     assert "conv" in free(model)
 
 
+@pytest.mark.filterwarnings("ignore:You passed `rms_scaling")
+def test_channels_are_followed_through_the_old_way_to_scale_by_variance():
+    model = then(layers.LayerNormalization(rms_scaling=True), layers.Conv2D(3, 1))
+
+    assert cut(model).largest_difference < 1e-5
+    assert free(model) == {"conv"}
+
+
+def test_a_shared_normalization_without_weights_has_the_same_channels_in_all_calls():
+    inputs, shared = keras.Input((6,)), layers.UnitNormalization()
+    x, y = layers.Dense(8, name="x")(inputs), layers.Dense(8, name="y")(inputs)
+    model = keras.Model(inputs, [layers.Dense(2)(shared(x)), layers.Dense(2)(shared(y))])
+
+    assert cut(model).largest_difference < 1e-5
+    assert [len(group.producers) for group in channels_in(model).groups if group.frozen is None] == [2]
+
+
 @pytest.mark.parametrize("mode", ["concat", "sum", "mul", "ave", None])
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
 def test_both_directions_of_a_bidirectional_layer_lose_the_same_units(kind, mode):
@@ -431,6 +448,22 @@ class Gain(layers.Layer):
         return x * self.gain
 
 
+class Mixing(layers.Layer):
+    def __init__(self, units, **settings):
+        super().__init__(**settings)
+        self.units = units
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), initializer="random_normal")
+        self.bias = self.add_weight(shape=(self.units,), initializer="random_normal")
+
+    def call(self, x):
+        return x @ self.kernel + self.bias
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
 class Reversed(layers.Layer):
     def call(self, x):
         return x[..., ::-1]
@@ -446,6 +479,23 @@ def test_a_custom_layer_gets_a_rule_in_a_few_lines():
 
     assert cut(model).largest_difference < 1e-5
     assert free(model) == {"conv"}
+
+
+def test_a_custom_layer_that_makes_channels_is_pruned_like_any_other():
+    @channel_rule(Mixing)
+    def mixing(call):
+        (inputs,), units = call.inputs, call.make(call.layer.units)
+        return Binding(
+            (units,),
+            weights=((inputs, units), (units,)),
+            settings=lambda kept: {"units": kept(units)},
+            makes={"units": units},
+        )
+
+    model = then(Mixing(6, name="mixing"), layers.Dense(2))
+
+    assert cut(model).model.get_layer("mixing").units == 3
+    assert free(model) == {"conv", "mixing"}
 
 
 def test_a_rule_that_is_wrong_is_found_out_and_gives_no_model():
