@@ -117,6 +117,7 @@ results = Table(
     Column("origin", String, nullable=False, server_default="edgepress"),
     # Every question is about the newest rows of something.
     Index(None, "device", "created_unix_ns"),
+    Index("ix_edgepress_results_device_recipe", "device", "recipe", "created_unix_ns"),
     Index(None, "created_unix_ns"),
     Index(None, "recipe", "created_unix_ns"),
     Index(None, "project_commit", "created_unix_ns"),

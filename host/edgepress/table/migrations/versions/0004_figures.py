@@ -1,4 +1,4 @@
-"""Figures of the parts of a model, as of its operators; and rows are found by their model, however many there are.
+"""Figures of the parts of a model, as of its operators; and rows are found by model, and by board and recipe at once.
 
 Revision ID: 0004
 """
@@ -20,4 +20,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_edgepress_figures"),
     )
     op.create_index("ix_edgepress_figures_model_sha256", "edgepress_figures", ["model_sha256"])
+    columns = ["device", "recipe", "created_unix_ns"]
+    op.create_index("ix_edgepress_results_device_recipe", "edgepress_results", columns)
     op.create_index("ix_edgepress_results_model", "edgepress_results", ["model", "created_unix_ns"])
