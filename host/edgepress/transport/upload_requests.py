@@ -1,12 +1,13 @@
 """The requests of an :class:`AgentClient` that bring content to a board.
 
 Pieces are on the way before those ahead of them have been answered, so that a long link costs no round trip for each;
-only so many, that a cut link costs no more than :data:`PIECES_ON_THE_WAY` of them.
+only so many, that a cut link costs 1 MiB. On a long link as much again is underway, on the wire and not on the board.
 """
 
 from __future__ import annotations
 
 import io
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from edgepress_agent.protocol.messages import BlobState
 
 PIECE_BYTES = 1 << 18
 PIECES_ON_THE_WAY = 4
+LONG_ROUND_TRIP_S = 0.01  # twice as many are then on the way: all that OpenSSH's window of 2 MiB takes
 COMMIT_TIMEOUT_S = 300.0  # a slow card hashes and syncs some MB a second
 
 Answer = TypeVar("Answer")
@@ -35,21 +37,26 @@ class UploadRequests(ABC):
             AgentError: what arrived does not have this hash, or the file became shorter meanwhile.
         """
         total = len(source) if isinstance(source, bytes) else source.stat().st_size
+        asked = time.monotonic()
         state = self._ask("stat", BlobState, {"sha256": sha256})
+        is_long = time.monotonic() - asked > LONG_ROUND_TRIP_S
+        pieces = PIECES_ON_THE_WAY * (2 if is_long else 1)
         resumed = not state.present and state.received_bytes > 0
         try:
-            self._upload(source, total, progress_task, state)
+            self._upload(source, total, pieces, progress_task, state)
         except AgentError as error:
             if error.code != "hash-mismatch" or not resumed:
                 raise
             # The part that was there was damaged, as by a power cut. The board has thrown it away: all of it again.
             state = self._ask("stat", BlobState, {"sha256": sha256})
-            self._upload(source, total, progress_task, state)
+            self._upload(source, total, pieces, progress_task, state)
 
-    def _upload(self, source: Path | bytes, total: int, progress_task: Task | None, state: BlobState) -> None:
+    def _upload(
+        self, source: Path | bytes, total: int, pieces: int, progress_task: Task | None, state: BlobState
+    ) -> None:
         if not state.present:
             with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
-                state = self._send_pieces(stream, total, progress_task, state)
+                state = self._send_pieces(stream, total, pieces, progress_task, state)
         if not state.present:
             params = {"sha256": state.sha256, "total_bytes": total}
             state = self._ask("commit", BlobState, params, waits_s=COMMIT_TIMEOUT_S)
@@ -58,14 +65,16 @@ class UploadRequests(ABC):
         if progress_task is not None:
             progress_task.update(total, total)
 
-    def _send_pieces(self, stream: BinaryIO, total: int, progress_task: Task | None, state: BlobState) -> BlobState:
+    def _send_pieces(
+        self, stream: BinaryIO, total: int, pieces: int, progress_task: Task | None, state: BlobState
+    ) -> BlobState:
         sent = min(state.received_bytes, total)
         stream.seek(sent)
         unanswered: deque[tuple[int, int]] = deque()  # request, where its piece ends
         if progress_task is not None:
             progress_task.update(sent, total)
         while not state.present and (sent < total or unanswered):
-            if sent < total and len(unanswered) < PIECES_ON_THE_WAY:
+            if sent < total and len(unanswered) < pieces:
                 piece = stream.read(min(PIECE_BYTES, total - sent))
                 if not piece:
                     raise AgentError(

@@ -140,7 +140,10 @@ class TestPush:
         pieces = [(end, total) for end in range(0, total, PIECE_BYTES)]
         assert said == [*pieces, (total, total), (total, total)]
 
-    def test_pieces_are_on_the_way_before_those_ahead_are_answered_but_only_so_many(self) -> None:
+    def test_pieces_are_on_the_way_before_those_ahead_are_answered_but_only_so_many(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("edgepress.transport.upload_requests.LONG_ROUND_TRIP_S", 1e9)
         store, ahead = MemoryStore(), []
 
         class Shown:
@@ -149,6 +152,17 @@ class TestPush:
 
         client_of(store.verbs())[0].push(CONTENT, SHA256, Shown())
         assert max(ahead) == (PIECES_ON_THE_WAY - 1) * PIECE_BYTES
+
+    def test_on_a_long_link_twice_as_many_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("edgepress.transport.upload_requests.LONG_ROUND_TRIP_S", -1.0)
+        store, ahead = MemoryStore(), []
+
+        class Shown:
+            def update(self, done: float, total: float | None = None, message: str | None = None) -> None:
+                ahead.append(store.received_bytes - done)
+
+        client_of(store.verbs())[0].push(CONTENT, SHA256, Shown())
+        assert max(ahead) == (2 * PIECES_ON_THE_WAY - 1) * PIECE_BYTES
 
     def test_a_file_that_becomes_shorter_while_it_is_sent_is_refused(self, tmp_path: Path) -> None:
         file = tmp_path / "model.tflite"
