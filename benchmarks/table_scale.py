@@ -243,7 +243,10 @@ def _postgres_bytes(url: str) -> int:
     import psycopg
 
     with psycopg.connect(url) as connection:
-        row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+        row = connection.execute(
+            "SELECT sum(pg_total_relation_size(oid)) FROM pg_class "
+            "WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
+        ).fetchone()
         assert row is not None
         return int(row[0])
 

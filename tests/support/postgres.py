@@ -28,21 +28,21 @@ def missing() -> str | None:
 
 
 class PostgresServer:
-    """A running server; :meth:`new_database` gives databases of their own."""
+    """A running server; :meth:`new_database` gives tables of their own."""
 
     def __init__(self, sockets: Path) -> None:
         self._sockets = sockets
 
     def new_database(self) -> str:
-        """Make an empty database and return its URL."""
+        """Make an empty schema, which is quicker made than a database, and return the URL that leads into it."""
         import psycopg
 
         name = f"t{uuid4().hex[:12]}"
         with psycopg.connect(
             host=str(self._sockets), user="edgepress", dbname="postgres", autocommit=True
         ) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql://edgepress@/{name}?host={self._sockets}"
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"postgresql://edgepress@/postgres?host={self._sockets}&options=-csearch_path%3D{name}"
 
 
 @contextmanager
