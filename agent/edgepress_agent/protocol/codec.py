@@ -78,10 +78,15 @@ def _hints(cls: Any) -> Dict[str, Any]:
     return {name: hint for name, hint in get_type_hints(cls).items() if name in names}
 
 
+@lru_cache(maxsize=None)
+def _form(hint: Any) -> Tuple[Any, Tuple[Any, ...], bool]:
+    return get_origin(hint), get_args(hint), dataclasses.is_dataclass(hint)
+
+
 def _decode(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
-    origin, arguments = get_origin(hint), get_args(hint)
+    origin, arguments, is_message = _form(hint)
     if origin is Union:  # Optional[X]
         if value is None:
             return None
@@ -96,8 +101,8 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise WireError(f"{where}: expected an object, got {_kind(value)}")
         return value
-    if dataclasses.is_dataclass(hint):
-        return from_wire(hint, value, where)  # type: ignore[arg-type]
+    if is_message:
+        return from_wire(hint, value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return _finite(value)
     if type(value) is not hint:

@@ -288,12 +288,12 @@ def _drawn_percentiles(
     sizes = np.array([len(samples) for samples in by_process])
     rank = -(-percent * (draws @ sizes) // 100)
     values = np.unique(np.concatenate(by_process))
+    not_above = np.stack([np.searchsorted(samples, values, side="right") for samples in by_process], 1)
     low = np.zeros(len(draws), np.int64)
     high = np.full(len(draws), len(values) - 1, np.int64)
     while np.any(low < high):
         middle = (low + high) // 2
-        not_above = np.stack([np.searchsorted(samples, values[middle], side="right") for samples in by_process], 1)
-        enough = np.sum(draws * not_above, axis=1) >= rank
+        enough = np.sum(draws * not_above[middle], axis=1) >= rank
         high = np.where(enough, middle, high)
         low = np.where(enough, low, middle + 1)
     return values[low]
