@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from edgepress.cli.main import cli
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.reach import accept, connect, fetch_host_key
@@ -117,6 +119,22 @@ class TestJumpHosts:
         ports = [offered.shown_by.port for offered in shown]
         assert ports[:2] == [gates["outer"].port, gates["inner"].port]
         assert len(ports) == 3
+        assert reach(inventory) == "in"
+
+    def test_the_command_trusts_what_shows_one_of_the_given_fingerprints(
+        self, route: Route, gates: dict[str, Board], board: Board, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inventory = route("ProxyJump outer")
+        inventory.path.with_name("user_known_hosts").unlink()
+        inventory.known_hosts.unlink()
+        monkeypatch.setenv("EDGEPRESS_DEVICES", str(inventory.path))
+        trust = ["device", "trust", "board", "--fingerprint", board.host_fingerprint()]
+        refused = CliRunner().invoke(cli, trust)
+        assert isinstance(refused.exception, ChangedHostKeyError)
+        assert "the jump host" in str(refused.exception)
+        assert not inventory.known_hosts.exists()
+        trusted = CliRunner().invoke(cli, [*trust, "--fingerprint", gates["outer"].host_fingerprint()])
+        assert trusted.exit_code == 0, trusted.output
         assert reach(inventory) == "in"
 
     @pytest.mark.parametrize("changed", ["outer", "inner"])
