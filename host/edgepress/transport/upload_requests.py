@@ -1,7 +1,7 @@
 """The requests of an :class:`AgentClient` that bring content to a board.
 
 Pieces are on the way before those ahead of them have been answered, so that a long link costs no round trip for each;
-only so many, that a cut link costs 1 MiB. On a long link as much again is underway, on the wire and not on the board.
+only so many, that a cut link costs less than 1 MiB. On a long link more are underway, on the wire and not on the board.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from edgepress.progress import Task
 from edgepress_agent.protocol.messages import BlobState
 
 PIECE_BYTES = 1 << 18
-PIECES_ON_THE_WAY = 4
-LONG_ROUND_TRIP_S = 0.01  # twice as many are then on the way: all that OpenSSH's window of 2 MiB takes
+PIECES_ON_THE_WAY = 3
+LONG_ROUND_TRIP_S = 0.01
+PIECES_ON_A_LONG_WAY = 8  # all that the window of OpenSSH's server takes
 COMMIT_TIMEOUT_S = 300.0  # a slow card hashes and syncs some MB a second
 
 Answer = TypeVar("Answer")
@@ -40,7 +41,7 @@ class UploadRequests(ABC):
         asked = time.monotonic()
         state = self._ask("stat", BlobState, {"sha256": sha256})
         is_long = time.monotonic() - asked > LONG_ROUND_TRIP_S
-        pieces = PIECES_ON_THE_WAY * (2 if is_long else 1)
+        pieces = PIECES_ON_A_LONG_WAY if is_long else PIECES_ON_THE_WAY
         resumed = not state.present and state.received_bytes > 0
         try:
             self._upload(source, total, pieces, progress_task, state)

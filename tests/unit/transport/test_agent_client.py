@@ -24,7 +24,7 @@ from edgepress.errors import (
 from edgepress.transport.agent_client import AgentClient
 from edgepress.transport.base import Channel
 from edgepress.transport.fake import Answer, FakeTransport, HangUp, Refusal, ScriptedAgent, Stall, Verb
-from edgepress.transport.upload_requests import PIECE_BYTES, PIECES_ON_THE_WAY
+from edgepress.transport.upload_requests import PIECE_BYTES, PIECES_ON_A_LONG_WAY, PIECES_ON_THE_WAY
 from edgepress_agent.protocol.codec import WireError, from_wire, to_wire
 from edgepress_agent.protocol.frames import CHUNK_BYTES, encode_frame
 from edgepress_agent.protocol.messages import (
@@ -153,7 +153,7 @@ class TestPush:
         client_of(store.verbs())[0].push(CONTENT, SHA256, Shown())
         assert max(ahead) == (PIECES_ON_THE_WAY - 1) * PIECE_BYTES
 
-    def test_on_a_long_link_twice_as_many_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_on_a_long_link_more_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("edgepress.transport.upload_requests.LONG_ROUND_TRIP_S", -1.0)
         store, ahead = MemoryStore(), []
 
@@ -162,7 +162,7 @@ class TestPush:
                 ahead.append(store.received_bytes - done)
 
         client_of(store.verbs())[0].push(CONTENT, SHA256, Shown())
-        assert max(ahead) == (2 * PIECES_ON_THE_WAY - 1) * PIECE_BYTES
+        assert max(ahead) == (PIECES_ON_A_LONG_WAY - 1) * PIECE_BYTES
 
     def test_a_file_that_becomes_shorter_while_it_is_sent_is_refused(self, tmp_path: Path) -> None:
         file = tmp_path / "model.tflite"
