@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,10 +107,11 @@ class Bench:
         cut = before + round(CUT_AT * self.size_bytes)
         return (cut - before) + (after - login) - self.size_bytes
 
-    def commands_s(self) -> list[float]:
-        """Time commands on an open connection."""
+    def commands_s(self) -> tuple[list[float], list[float]]:
+        """Time commands, and requests to the agent, on an open connection."""
         with Device.open("board", self.inventory) as device:
-            return [self._command_s(device) for _ in range(COMMANDS)]
+            commands = [_taken_s(lambda: device.transport.run(["true"])) for _ in range(COMMANDS)]
+            return commands, [_taken_s(device.client.lock) for _ in range(COMMANDS)]
 
     def openssh_commands_s(self) -> list[float]:
         """Time commands of OpenSSH over its ControlMaster."""
@@ -118,19 +119,10 @@ class Bench:
         ssh = ["ssh", "-F", str(self.folder / "ssh_config"), "-S", str(socket)]
         subprocess.run([*ssh, "-M", "-f", "-N", "board"], check=True, stderr=subprocess.DEVNULL)
         try:
-            taken = []
-            for _ in range(COMMANDS // 4):
-                begun = time.perf_counter()
-                subprocess.run([*ssh, "board", "true"], check=True)
-                taken.append(time.perf_counter() - begun)
-            return taken
+            argv = [*ssh, "board", "true"]
+            return [_taken_s(lambda: subprocess.run(argv, check=True)) for _ in range(COMMANDS // 4)]
         finally:
             subprocess.run([*ssh, "-O", "exit", "board"], check=False, stderr=subprocess.DEVNULL)
-
-    def _command_s(self, device: Device) -> float:
-        begun = time.perf_counter()
-        device.transport.run(["true"])
-        return time.perf_counter() - begun
 
     def _forget(self, sha256: str) -> None:
         for file in self.board.home.glob(f"*/{sha256}*"):
@@ -149,7 +141,7 @@ def measure(board: Board, folder: Path, delay_ms: float, rounds: int, size_bytes
             payloads.append(sent)
             sftps.append(bench.sftp_s())
         resent = [bench.resent_bytes() for _ in range(max(2, rounds // 2))]
-        commands, masters = bench.commands_s(), bench.openssh_commands_s()
+        (commands, requests), masters = bench.commands_s(), bench.openssh_commands_s()
     mib = size_bytes / MIB
     ratios = [theirs / ours for ours, theirs in zip(pushes, sftps, strict=True)]
     return [
@@ -164,7 +156,14 @@ def measure(board: Board, folder: Path, delay_ms: float, rounds: int, size_bytes
         f"| cut at {CUT_AT:.0%}, then again: bytes sent twice, most of {len(resent)} | {max(resent):,} | | 1,048,576 |",
         f"| a command on an open connection, p50 of {len(commands)} | {1e3 * _median(commands):.1f} ms | "
         f"{1e3 * _median(masters):.1f} ms (ControlMaster) | 5 ms{' beside the round trip' if delay_ms else ''} |",
+        f"| a request to the agent, p50 of {len(requests)} | {1e3 * _median(requests):.1f} ms | | |",
     ]
+
+
+def _taken_s(act: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    act()
+    return time.perf_counter() - begun
 
 
 def _median(values: Sequence[float]) -> float:
