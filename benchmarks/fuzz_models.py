@@ -75,7 +75,8 @@ def in_a_fork(runtime: object, path: Path) -> str:
             model.set_inputs(model.random_inputs(0))
             with interpreter.running():
                 model.invoke()
-            model.outputs()
+                model.outputs()
+            model.count_nodes()
             status = 0
         except Fault as fault:
             status = 1 if fault.failure.code == "model-rejected" else 2

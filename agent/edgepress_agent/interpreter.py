@@ -79,8 +79,13 @@ class Model:
         return tuple(tuple(details["shape"].tolist()) for details in self._inputs)
 
     def count_nodes(self) -> Tuple[int, int]:
-        """Return how many nodes a delegate took over as a whole, and how many operators the model has."""
-        names = [node["op_name"] for node in self._interpreter._get_ops_details()]
+        """Return how many nodes a delegate took over as a whole, and how many operators the model has.
+
+        Raises:
+            Fault: "model-failed": it has names that are none.
+        """
+        with _RuntimeErrors("model-failed", "the runtime cannot list its operators"):
+            names = [node["op_name"] for node in self._interpreter._get_ops_details()]
         delegates = names.count("DELEGATE")
         return delegates, len(names) - delegates
 

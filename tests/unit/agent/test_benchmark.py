@@ -140,6 +140,15 @@ def test_a_truncated_model_is_rejected_with_the_runtimes_words_or_kills_only_its
     assert agent.call("hello")
 
 
+def test_a_name_in_a_model_that_is_no_text_is_the_models_error_and_not_the_agents(agent: AgentProcess) -> None:
+    whole = (MODELS / "conv_int8.tflite").read_bytes()
+    assert whole.count(b"Relu;Conv2D") == 1
+    sha256 = agent.push(whole.replace(b"Relu;Conv2D", b"\x89elu;Conv2D"))
+    report = agent.run(benchmark(configuration(sha256), plan=replace(QUICK, processes=1)))
+    (failure,) = report.runs[0].failures
+    assert (failure.code, failure.details["phase"]) == ("model-failed", "report")
+
+
 def test_a_worker_that_takes_too_long_is_killed_and_the_next_one_is_tried(agent: AgentProcess) -> None:
     endless, smoke = agent.push_model("endless.tflite"), agent.push_model("smoke.tflite")
     plan = replace(QUICK, processes=1, process_deadline_s=1.0)
