@@ -121,9 +121,11 @@ def compare(evidence: EvidenceOf, before: Selection, after: Selection, varies: f
         evidence: the raw samples of a row by its id, as :meth:`ResultStore.evidence` gives them.
 
     Raises:
-        TableError: there is no pair.
+        TableError: there is no pair, or both are the same rows.
     """
     pairs = pair_up(before.rows, after.rows, varies)
+    if not pairs and {row.id for row in before.rows} == {row.id for row in after.rows}:
+        raise TableError(f"{before.text} and {after.text} choose the same rows: there is nothing to compare")
     if not pairs:
         fields = [name for name in PAIRED_BY if name not in varies]
         raise TableError(

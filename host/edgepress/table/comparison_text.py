@@ -83,6 +83,8 @@ def history_as_text(series: Series) -> str:
     return "\n".join(lines)
 
 
+# What goes without saying where both rows have it.
+_USUAL = (_NO_RECIPE, _ONE_THREAD, _NO_COMMIT) = ("no recipe", "1 thread", "no commit")
 _HEADER = ["", "before", "after", "change", "95% interval", "verdict"]
 _REGRESS_HEADER = ["", "what", "metric", "before", "after", "change", "95% interval", "limit"]
 
@@ -96,13 +98,13 @@ def _title(pair: Pair) -> str:
     before, after = _names(pair.before), _names(pair.after)
     same = [name for name, other in zip(before, after, strict=True) if name == other]
     changed = [f"{name} → {other}" for name, other in zip(before, after, strict=True) if name != other]
-    return " · ".join([*changed, *(name for name in same if name)]) if changed else " · ".join(filter(None, same))
+    return " · ".join([*changed, *(name for name in same if name not in _USUAL)])
 
 
 def _names(row: Result) -> tuple[str, ...]:
-    commit = f"commit {row.project_commit[:7]}{'+' if row.project_dirty else ''}" if row.project_commit else ""
-    threads = "" if row.threads == 1 else f"{row.threads} threads"
-    return (row.model, row.recipe or "", row.device, f"{row.runtime} {row.runtime_version}", threads, commit)
+    commit = f"commit {row.project_commit[:7]}{'+' if row.project_dirty else ''}" if row.project_commit else _NO_COMMIT
+    threads = _ONE_THREAD if row.threads == 1 else f"{row.threads} threads"
+    return (row.model, row.recipe or _NO_RECIPE, row.device, f"{row.runtime} {row.runtime_version}", threads, commit)
 
 
 def _cells(change: Change, pair: Pair) -> list[str]:

@@ -167,6 +167,7 @@ def test_report_plot_and_card_write_files(run: Any) -> None:
         (("plot", "-o", "x.png", "--recipe", "none"), "no row to draw"),
         (("card", "nothing"), "no row of such a model"),
         (("compare", "nothing", "int8"), "nothing in"),
+        (("compare", "newest", "newest"), "newest and newest choose the same rows"),
         (("report", "-o", "no/such/folder/r.html"), "cannot be written"),
         (("table", "export", "no/such/folder/r.jsonl"), "no/such/folder"),
         (("table", "import", "nowhere.jsonl"), "nowhere.jsonl"),
