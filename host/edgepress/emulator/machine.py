@@ -200,7 +200,9 @@ class Machine:
         from edgepress.transport.ssh import SshTransport
 
         known = self.folder / "known_hosts"
-        options = SshOptions("127.0.0.1", self.port, user, alias(self.name), (self.folder / "key",), True, (known,))
+        options = SshOptions(
+            "127.0.0.1", self.port, user, alias(self.name), (self.folder / "key",), True, (known,), may_ask=False
+        )
         return SshTransport.connect(options, self.name)
 
     def _ends_by_itself(self, timeout_s: float) -> bool:
