@@ -23,6 +23,9 @@ from edgepress_agent.identity import emulated, physical_id
 from edgepress_agent.protocol.messages import DeviceFacts
 from edgepress_agent.runtimes import find_runtimes
 
+# Of a kernel whose clock counts instructions, as `edgepress emulator create --count-instructions` makes it.
+_INSTRUCTION_CLOCK = "edgepress.clock=instructions"
+
 
 def read_facts(home: Home, root: Optional[Path] = None) -> DeviceFacts:
     """Read the facts. ``root`` is where ``/proc``, ``/sys`` and ``/etc`` are; None: where the home says."""
@@ -31,6 +34,8 @@ def read_facts(home: Home, root: Optional[Path] = None) -> DeviceFacts:
     cpuinfo = parse_cpuinfo(read_text(root / "proc/cpuinfo") or "")
     compatible = parse_strings(read_text(root / "proc/device-tree/compatible"))
     model = read_text(root / "proc/device-tree/model") or read_text(root / "sys/class/dmi/id/product_name")
+    if _INSTRUCTION_CLOCK in (read_text(root / "proc/cmdline") or "").split():
+        model = f"{model}, where 1 ns is 1 instruction"
     system = parse_os_release(read_text(root / "etc/os-release") or "")
     identity, identity_source = physical_id(root)
     return DeviceFacts(

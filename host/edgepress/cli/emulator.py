@@ -40,6 +40,11 @@ def emulator() -> None:
 @click.option(
     "--os", "suite", type=click.Choice(["bookworm", "trixie"]), default="bookworm", show_default=True, help="Debian."
 )
+@click.option(
+    "--count-instructions",
+    is_flag=True,
+    help="One core, whose clock goes on by 1 ns with each instruction: its times repeat, and are instruction counts.",
+)
 @click.option("--lite", is_flag=True, help="As Raspberry Pi OS Lite comes: no python3-venv, no TFLite runtime.")
 @click.option(
     "--cache",
@@ -55,6 +60,7 @@ def create(
     cpu: str,
     memory_mib: int,
     suite: str,
+    count_instructions: bool,
     lite: bool,
     cache: Path | None,
     mirror: str | None,
@@ -71,7 +77,15 @@ def create(
 
     recipe = ImageRecipe(suite, lite, mirror or DEFAULT_MIRROR)
     with make_progress() as progress:
-        machine = machines.create(name, recipe, cpu=cpu, memory_mib=memory_mib, cache=cache, progress=progress)
+        machine = machines.create(
+            name,
+            recipe,
+            cpu=cpu,
+            memory_mib=memory_mib,
+            count_instructions=count_instructions,
+            cache=cache,
+            progress=progress,
+        )
     _say(machine, as_json, f"{name} is made ({machine.image.folder.name})\nnext: edgepress emulator start {name}")
 
 
@@ -114,7 +128,8 @@ def status(name: str | None, as_json: bool) -> None:
         said = _described(machine)
         where = f"port {said['port']}, process {said['pid']}" if said["pid"] else ""
         kept = f"snapshots: {', '.join(said['snapshots'])}" if said["snapshots"] else ""
-        hardware = f"{said['cpu']}, {said['memory_mib']} MiB, {said['image']}"
+        counts = ", counts instructions" if said["counts_instructions"] else ""
+        hardware = f"{said['cpu']}, {said['memory_mib']} MiB, {said['image']}{counts}"
         click.echo("  ".join(part for part in (machine.name, said["state"], where, hardware, kept) if part))
     if not found:
         click.echo("there is no emulated board; make one: edgepress emulator create NAME")
@@ -190,6 +205,7 @@ def _described(machine: Machine) -> dict[str, Any]:
         "cpu": machine.hardware.cpu,
         "memory_mib": machine.hardware.memory_mib,
         "cores": machine.hardware.cores,
+        "counts_instructions": machine.hardware.counts_instructions,
         "image": machine.image.folder.name,
         "folder": str(machine.folder),
         "snapshots": machine.snapshots(),

@@ -39,6 +39,7 @@ def create(
     *,
     cpu: str = "cortex-a72",
     memory_mib: int = 1024,
+    count_instructions: bool = False,
     home: Path | None = None,
     cache: Path | None = None,
     inventory: Inventory | None = None,
@@ -51,6 +52,7 @@ def create(
         recipe: of the image.
         cpu: one of :data:`CPUS`.
         memory_mib: MiB of memory.
+        count_instructions: let its clock count instructions, on one core.
         home: where machines are kept; the user's own when left out.
         cache: where images are kept.
         inventory: the user's own when left out.
@@ -81,7 +83,10 @@ def create(
     place.mkdir(parents=True)
     try:
         _write_files(place, image)
-        machine = Machine.write(place, Settings(image.folder, Hardware(cpu, memory_mib, CORES)))
+        machine = Machine.write(
+            place,
+            Settings(image.folder, Hardware(cpu, memory_mib, 1 if count_instructions else CORES, count_instructions)),
+        )
         inventory.add(config)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)

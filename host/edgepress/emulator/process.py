@@ -26,15 +26,23 @@ NETWORK_CARD = "nic"
 _FLOCK = "hhqqi"  # struct flock of Linux: type, whence, start, length, pid
 _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\S+\s+127\.0\.0\.1\s+(\d+)")
 _GUEST_SSH = 22
+_KERNEL_WORDS = "console=ttyAMA0 quiet panic=-1"
+_INSTRUCTION_CLOCK = " edgepress.clock=instructions"  # by which the agent knows, see its facts.py
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a machine is made of. A snapshot can only be resumed on the same."""
+    """What a machine is made of. A snapshot can only be resumed on the same.
+
+    Attributes:
+        counts_instructions: its clock goes on by 1 ns with every instruction, whatever this machine does meanwhile;
+            only one core at a time can be emulated so.
+    """
 
     cpu: str
     memory_mib: int
     cores: int
+    counts_instructions: bool = False
 
 
 def command(hardware: Hardware, kernel: Path, initrd: Path, disk: Path, folder: Path, port: int) -> list[str]:
@@ -48,19 +56,28 @@ def command(hardware: Hardware, kernel: Path, initrd: Path, disk: Path, folder: 
         folder: takes the process's files.
         port: of 127.0.0.1 that leads to the guest's SSH; 0: a free one, which :func:`forwarded_port` names then.
     """
+    counts = hardware.counts_instructions
     return [
         *("qemu-system-aarch64", "-M", "virt,gic-version=2", "-cpu", hardware.cpu, "-smp", str(hardware.cores)),
         *(
             "-m",
             str(hardware.memory_mib),
             "-accel",
-            "tcg,thread=multi",
+            f"tcg,thread={'single' if counts else 'multi'}",
             "-nodefaults",
             "-display",
             "none",
             "-no-reboot",
         ),
-        *("-kernel", str(kernel), "-initrd", str(initrd), "-append", "console=ttyAMA0 quiet panic=-1"),
+        *(
+            "-kernel",
+            str(kernel),
+            "-initrd",
+            str(initrd),
+            "-append",
+            f"{_KERNEL_WORDS}{_INSTRUCTION_CLOCK if counts else ''}",
+        ),
+        *(("-icount", "shift=0") if counts else ()),
         *("-drive", f"if=none,id=disk,file={_escaped(disk)},format=qcow2,cache=unsafe"),
         *("-device", "virtio-blk-pci,drive=disk"),
         *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:{_GUEST_SSH}"),

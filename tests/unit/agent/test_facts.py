@@ -82,6 +82,14 @@ def test_a_raspberry_pi_is_read_from_its_device_tree(tmp_path: Path, home: Home)
     assert facts.os_id is None
 
 
+def test_a_board_whose_clock_counts_instructions_says_so_in_its_name(tmp_path: Path, home: Home) -> None:
+    tree = tmp_path / "root" / "proc" / "device-tree"
+    tree.mkdir(parents=True)
+    (tree / "model").write_bytes(b"linux,dummy-virt\0")
+    (tree.parent / "cmdline").write_text("console=ttyAMA0 quiet edgepress.clock=instructions\n")
+    assert read_facts(home, tmp_path / "root").model == "linux,dummy-virt, where 1 ns is 1 instruction"
+
+
 def test_this_machine_tells_about_itself(home: Home) -> None:
     facts = read_facts(home)
     assert facts.machine == platform.machine()

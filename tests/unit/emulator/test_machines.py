@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from edgepress.devices.inventory import DeviceConfig, Inventory
 from edgepress.emulator import machines, programs
 from edgepress.emulator.image import Image
 from edgepress.emulator.machine import Machine, MachineState
+from edgepress.emulator.process import Hardware
 from edgepress.emulator.recipe import ImageRecipe
 from edgepress.errors import EmulatorError, InventoryError
 from edgepress.transport.known_hosts import known_keys
@@ -94,6 +96,16 @@ def test_a_name_that_is_taken_is_refused_and_nothing_is_written(inventory: Inven
 def test_hardware_that_cannot_be_had_is_refused(inventory: Inventory, more: dict[str, Any], said: str) -> None:
     with pytest.raises(EmulatorError, match=said):
         create("one", inventory, **more)
+
+
+def test_a_machine_that_counts_instructions_has_one_core_and_stays_so(inventory: Inventory) -> None:
+    machine = create("one", inventory, count_instructions=True)
+    assert Machine(machine.folder).hardware == Hardware("cortex-a72", 1024, 1, True)
+    settings = machine.folder / "machine.json"
+    written = json.loads(settings.read_text())
+    del written["hardware"]["counts_instructions"]  # as an earlier version wrote it
+    settings.write_text(json.dumps(written))
+    assert Machine(machine.folder).hardware == Hardware("cortex-a72", 1024, 1, False)
 
 
 @pytest.mark.parametrize("name", ["../evil", "", "-a", "a b"])

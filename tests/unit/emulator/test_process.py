@@ -83,3 +83,15 @@ def test_a_machine_of_tests_ends_with_them_also_when_they_are_killed(
         assert tests.stdout.readline() == b"guarded\n"
         tests.kill()
     assert holder.wait(timeout=60) == -9
+
+
+def test_only_a_machine_that_counts_instructions_has_a_clock_of_them_and_says_so(tmp_path: Path) -> None:
+    usual, counting = (
+        process.command(Hardware("cortex-a72", 1024, 1, counts), tmp_path, tmp_path, tmp_path, tmp_path, 0)
+        for counts in (False, True)
+    )
+    assert counting[counting.index("-icount") + 1] == "shift=0"
+    assert "tcg,thread=single" in counting
+    assert any(word.endswith(" edgepress.clock=instructions") for word in counting)
+    assert {"-icount", "tcg,thread=single"}.isdisjoint(usual)
+    assert not any("edgepress.clock" in word for word in usual)
