@@ -59,6 +59,19 @@ def test_an_uploaded_agent_moves_to_its_place_and_becomes_current(uploaded: Path
     assert sorted(path.name for path in home.agents.iterdir()) == sorted([f"{sha256}.pyz", "current.pyz"])
 
 
+def test_an_agent_that_was_damaged_in_its_place_is_replaced_by_the_same_one_uploaded_again(
+    uploaded: Path, home: Home
+) -> None:
+    content, sha256 = uploaded.read_bytes(), sha256_of(uploaded)
+    assert adopt(uploaded, home, sha256)[0] == 0
+    (home.agents / f"{sha256}.pyz").write_bytes(content[: len(content) // 2])
+    (home.agents / f".{sha256}").write_bytes(b"left by an adoption that was cut off")
+    uploaded.write_bytes(content)
+    assert adopt(uploaded, home, sha256)[0] == 0
+    assert sha256_of(home.agents / "current.pyz") == sha256
+    assert len(list(home.agents.iterdir())) == 2
+
+
 def test_a_newer_agent_becomes_current_and_the_old_one_stays(uploaded: Path, home: Home) -> None:
     old = uploaded.read_bytes()
     adopt(uploaded, home, sha256_of(uploaded))
