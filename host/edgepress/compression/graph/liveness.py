@@ -33,8 +33,9 @@ def peak_activation_bytes(graph: Graph) -> int:
 
     Nodes run in the order of the graph. The model's inputs stay to the end, as interpreters keep them, and outputs from
     when they are made. Reshapes are no tensors of their own, and neither is what BatchNormalization and ReLU make of a
-    tensor that nobody else reads; other activations need one before and one behind them. An interpreter's arena is
-    larger: it has gaps, and scratch memory of its kernels. Sizes that the model leaves open count as 1.
+    tensor that nobody else reads, or padding that a convolution can do itself; other activations need one before and
+    one behind them. An interpreter's arena has scratch memory of its kernels, too. Sizes that the model leaves open count
+    as 1.
     """
     place = _places(graph)
     last_use = {place[ref]: ref.node for ref in place}
@@ -69,12 +70,30 @@ def _places(graph: Graph) -> dict[TensorRef, TensorRef]:
 
 
 def _shares(graph: Graph, node: Node, readers: dict[TensorRef, int]) -> bool:
-    if isinstance(node.operation, _VIEWS):
+    if isinstance(node.operation, _VIEWS) or _is_same_padding(graph, node):
         return True
     if not isinstance(node.operation, (*_FOLDED, keras.layers.Activation)) or not _is_folded(node):
         return False
     source = node.inputs[0]
     return readers[source] == 1 and source not in graph.inputs and source not in graph.outputs
+
+
+def _is_same_padding(graph: Graph, node: Node) -> bool:
+    """Whether the node pads as much as ``padding="same"`` of the convolution behind it would, which converters see."""
+    readers = graph.consumers(node)
+    if type(node.operation) is not keras.layers.ZeroPadding2D or len(readers) != 1:
+        return False
+    layer = readers[0].operation
+    if not isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D) or layer.padding != "valid":
+        return False
+    sizes = graph.shape_of(node.inputs[0])[1:3]
+    for size, given, kernel, stride in zip(
+        sizes, node.operation.padding, layer.kernel_size, layer.strides, strict=True
+    ):
+        total = max((-(-(size or 1) // stride) - 1) * stride + kernel - (size or 1), 0)
+        if tuple(given) != (total // 2, total - total // 2):
+            return False
+    return True
 
 
 def _is_folded(node: Node) -> bool:

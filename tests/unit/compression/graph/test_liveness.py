@@ -49,3 +49,12 @@ def test_an_activation_of_what_others_read_is_a_tensor_of_its_own():
 
 def test_sizes_that_are_left_open_count_as_one():
     assert peak(after(layers.Conv2D(4, 1), shape=(None, None, 3))) == 3 + 4
+
+
+@pytest.mark.parametrize(
+    ("padding", "numbers"), [(((0, 1), (0, 1)), 8 * 8 + 4 * 4 * 5), (1, 8 * 8 + 10 * 10 + 4 * 4 * 5)]
+)
+def test_padding_that_a_convolution_can_do_itself_is_no_tensor(padding, numbers):
+    following = [layers.ZeroPadding2D(padding), layers.Conv2D(5, 3, strides=2)]
+
+    assert peak(after(*following, shape=(8, 8, 1))) == numbers
