@@ -105,8 +105,8 @@ def start_board(directory: Path, *more: str) -> Board:
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {directory}/host_ed25519\nPidFile none\n"
         f"AuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nUsePAM {_pam()}\n"
         "AuthenticationMethods publickey\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-        # The lock is the board's, and this is not the machine's board. The level keeps bash from reading the ~/.bashrc of
-        # whoever runs the tests, as it does where sshd has started it.
+        # The lock is the board's, and this is not the machine's board. The level keeps bash from reading the ~/.bashrc
+        # of whoever runs the tests, as it does where sshd has started it.
         f"SetEnv EDGEPRESS_LOCK={directory}/lock SHLVL=2\n"
         "PermitRootLogin prohibit-password\nMaxStartups 100\nSubsystem sftp internal-sftp\nLogLevel VERBOSE\n"
         + ("PerSourcePenalties no\n" if _knows("PerSourcePenalties") else "")

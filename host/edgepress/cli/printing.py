@@ -127,8 +127,8 @@ def print_artifact(artifact: Artifact) -> None:
         click.echo(f"  note: {note}")
     compression = report["compression"]
     click.echo(
-        f"  weights {compression['weight_bytes_before']:,} -> {compression['weight_bytes_after']:,} bytes; peak activation "
-        f"memory by the graph, float32: {compression['peak_activation_bytes_before']:,} -> "
+        f"  weights {compression['weight_bytes_before']:,} -> {compression['weight_bytes_after']:,} bytes; peak "
+        f"activation memory by the graph, float32: {compression['peak_activation_bytes_before']:,} -> "
         f"{compression['peak_activation_bytes_after']:,} bytes"
     )
     size = report["tflite"]["size_bytes"]

@@ -34,8 +34,8 @@ def peak_activation_bytes(graph: Graph) -> int:
     Nodes run in the order of the graph. The model's inputs stay to the end, as interpreters keep them, and outputs from
     when they are made. Reshapes are no tensors of their own, and neither is what BatchNormalization and ReLU make of a
     tensor that nobody else reads, or padding that a convolution can do itself; other activations need one before and
-    one behind them. An interpreter's arena has scratch memory of its kernels, too. Sizes that the model leaves open count
-    as 1.
+    one behind them. An interpreter's arena has scratch memory of its kernels, too. Sizes that the model leaves open
+    count as 1.
     """
     place = _places(graph)
     last_use = {place[ref]: ref.node for ref in place}
