@@ -87,7 +87,7 @@ def regress(
             varies = varied(base, chosen)
             regression = find_regressions(store.evidence, base.rows, chosen.rows, limits, varies)
     if comment is not None:
-        comment.write_text(comparison_text.regression_as_markdown(regression) + "\n")
+        comment.write_text(comparison_text.regression_as_markdown(regression) + "\n", encoding="utf-8")
     if as_json:
         printing.print_json(regression.as_json())
     else:

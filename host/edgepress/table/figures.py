@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,8 @@ from edgepress.table.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pydantic import TypeAdapter
 
     from edgepress.benchmarking.operators import OperatorProfile
     from edgepress.table.result import Result
@@ -136,17 +139,24 @@ def figures_from_json(values: Any) -> Figures:
     Raises:
         TableError: it is something else.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         # As JSON text, because only there does strict mode take arrays for tuples.
-        figures: Figures = TypeAdapter(Figures).validate_json(json.dumps(values))
+        figures: Figures = _validator().validate_json(json.dumps(values))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise TableError(
             f"figures of a model are damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from None
     return figures
+
+
+@cache
+def _validator() -> TypeAdapter[Figures]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Figures)
 
 
 def figures_of_rows(store: ResultStore, rows: Sequence[Result]) -> list[tuple[Figures, list[Result]]]:
