@@ -270,7 +270,7 @@ def main() -> None:
             neighbours = take(busy, arguments.busy, lambda number: busy_session(device, models, processes, number))
         heading = machine_lines(device, "repeatability.py", "Repeatability, false alarms and found slowdowns")
     loads = [one["load"] for one in (*sessions, *pairs)]
-    begun, ended = (time.gmtime(one["at"]) for one in (sessions[0], (pairs or sessions)[-1]))
+    begun, ended = (time.gmtime(edge(one["at"] for one in (*sessions, *pairs))) for edge in (min, max))
     lines = [
         *heading,
         f"- {len(sessions)} sessions of plan quick with {processes} processes, from "

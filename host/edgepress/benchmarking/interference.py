@@ -108,20 +108,24 @@ def find_interference(report: RunReport, states: Sequence[BoardState] = (), max_
     if not total_ns:
         return Interference(blocks, (), 0.0)
     slow_processes = set(_slow_processes(runs))
+    sentinel_limit = _sentinel_limit(runs)
     seen_hz = [state.cpu_hz for state in states]
     seen_hz += [reading.cpu_hz for run in runs for reading in run.readings]
     highest_hz = max((hz for hz in (max_hz, *seen_hz) if hz is not None), default=0)
     marked = []
     for index, run in enumerate(runs):
         medians = _block_medians(run)
-        slow_limit, sentinel_limit = _slow_limit(run, medians), _sentinel_limit(run)
+        slow_limit = _slow_limit(run, medians)
         first = 0
         for block, median in zip(run.blocks, medians, strict=True):
-            causes = [
-                *_own_causes(block, report.configuration.threads),
+            slow = [
                 *(["slow"] if median > slow_limit else []),
                 *(["slow-process"] if index in slow_processes else []),
-                *(["sentinel"] if block.sentinel_ns > sentinel_limit else []),
+            ]
+            causes = [
+                *_own_causes(block, report.configuration.threads),
+                *slow,
+                *(["sentinel"] if slow and block.sentinel_ns > sentinel_limit else []),
                 *_read_causes(block, run.readings, highest_hz),
             ]
             if causes:
@@ -204,11 +208,11 @@ def _slow_processes(runs: Sequence[ProcessRun]) -> Iterator[int]:
             yield index
 
 
-def _sentinel_limit(run: ProcessRun) -> float:
-    """By the process's own quiet quarter: between processes the same Python code differs by its place in memory. A CPU
-    that is slower for a whole process is seen by the process's median."""
-    taken = [block.sentinel_ns for block in run.blocks]
-    return SLOW_SENTINEL * float(np.quantile(taken, 0.25)) if taken else 0.0
+def _sentinel_limit(runs: Sequence[ProcessRun]) -> float:
+    """What the sentinel takes on a CPU that is slower: why inferences were slow, but no mark by itself. It lasts a
+    hundredth of a block, so that what falls into it need not have touched the block."""
+    taken = [block.sentinel_ns for run in runs for block in run.blocks]
+    return SLOW_SENTINEL * float(np.quantile(taken, 0.25))
 
 
 def _read_causes(block: SampleBlock, readings: Sequence[Reading], highest_hz: int) -> Iterator[str]:

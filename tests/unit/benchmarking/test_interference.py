@@ -78,7 +78,6 @@ def held(block: SampleBlock) -> SampleBlock:
         ("descheduled", held, 1.0),
         ("descheduled", lambda block: replace(block, waited_ns=BLOCK_NS // 10), 1.0),
         ("slow", unchanged, 1.10),
-        ("sentinel", lambda block: replace(block, sentinel_ns=170_000), 1.0),
         ("major-faults", lambda block: replace(block, major_faults=1), 1.0),
     ],
 )
@@ -86,6 +85,19 @@ def test_each_cause_marks_its_block(cause: str, change: Change, factor: float) -
     seen = find_interference(measured(change, range(3, 4), factor=factor))
     assert [(mark.process, mark.first, mark.end, mark.causes) for mark in seen.marked] == [(0, 75, 100, (cause,))]
     assert list(seen.shares) == [cause]
+
+
+def slow_sentinel(block: SampleBlock) -> SampleBlock:
+    return replace(block, sentinel_ns=170_000)
+
+
+def test_a_slow_sentinel_says_that_it_was_the_cpu() -> None:
+    (mark,) = find_interference(measured(slow_sentinel, range(3, 4), factor=1.10)).marked
+    assert mark.causes == ("slow", "sentinel")
+
+
+def test_a_slow_sentinel_beside_inferences_that_were_not_slow_marks_nothing() -> None:
+    assert find_interference(measured(slow_sentinel, range(3, 4))).marked == ()
 
 
 def test_threads_that_wait_for_each_other_have_no_share_of_the_cpu_to_lose() -> None:
