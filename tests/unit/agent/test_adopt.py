@@ -106,3 +106,21 @@ def test_a_zipapp_serves_and_runs_models_like_a_package(uploaded: Path, home: Ho
         report = agent.run(benchmark(configuration(agent.push_model("smoke.tflite"))))
         assert report.status == "ended"
         assert [len(run.processes) for run in report.runs] == [2]
+
+
+def test_an_old_agent_is_collected_only_when_no_process_runs_from_it(
+    uploaded: Path, home: Home, lock_file: Path
+) -> None:
+    content, old = uploaded.read_bytes(), sha256_of(uploaded)
+    adopt(uploaded, home, old)
+    with AgentProcess(home.root, lock_file, [sys.executable, str(home.agents / "current.pyz"), "serve"]) as at_work:
+        assert at_work.call("hello")["agent_sha256"] == old
+        uploaded.write_bytes(b"#!/usr/bin/env python3\n" + content)
+        adopt(uploaded, home, sha256_of(uploaded))
+        argv = [sys.executable, str(home.agents / "current.pyz"), "serve"]
+        with AgentProcess(home.root, lock_file, argv) as newer:
+            assert newer.call("gc", keep=0, dry_run=False)["agents"] == 0
+            assert at_work.call("gc", keep=0, dry_run=False)["agents"] == 0
+            assert at_work.close() == 0
+            assert newer.call("gc", keep=0, dry_run=False)["agents"] == 1
+    assert not (home.agents / f"{old}.pyz").exists()
