@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress.compression.graph.reader import Graph, Node, TensorRef
+from edgepress.errors import CompressionError
 
 Labels = NDArray[np.int64]
 Moved = Mapping[int, Labels]
@@ -226,6 +227,9 @@ def channels_of(graph: Graph, rule_for: Callable[[Any], Rule | None]) -> Channel
 
     Args:
         rule_for: gives the rule of a layer, or None: then what the layer meets is frozen.
+
+    Raises:
+        CompressionError: a rule does not fit its layer.
     """
     state = _State()
     bindings: list[Binding] = []
@@ -236,6 +240,7 @@ def channels_of(graph: Graph, rule_for: Callable[[Any], Rule | None]) -> Channel
         binding = (rule(call) if rule is not None else None) or _unknown(call, state)
         if binding.moved is None:
             _freeze_moved(call.moved, f"it meets {_named(node)} on an axis before the last", state)
+        _check(node, binding)
         first = first_calls.setdefault(node.name, binding)
         if first is not binding:
             _tie_calls(state, first, binding, node.name)
@@ -255,6 +260,21 @@ def _unknown(call: Call, state: _State) -> Binding:
         state.freeze(labels, why)
     outputs = tuple(state.frozen((shape[-1] if len(shape) > 1 else 0) or 0, why) for shape in call.output_shapes)
     return Binding(outputs)
+
+
+def _check(node: Node, binding: Binding) -> None:
+    """Find out a rule that speaks of another layer than this one."""
+    shapes = [tuple(weight.shape) for weight in node.operation.weights] if binding.weights else []
+    said = [tuple(None if labels is None else len(labels) for labels in axes) for axes in binding.weights]
+    fits = len(said) == len(shapes) and all(
+        len(axes) == len(shape) and all(one in (None, size) for one, size in zip(axes, shape, strict=True))
+        for axes, shape in zip(said, shapes, strict=True)
+    )
+    if not fits or len(binding.outputs) != len(node.output_shapes):
+        raise CompressionError(
+            f"the rule of {_named(node)} does not fit it: it labels weights of sizes {said} and {len(binding.outputs)} "
+            f"outputs; the layer has weights of sizes {shapes} and {len(node.output_shapes)} outputs"
+        )
 
 
 def _named(node: Node) -> str:

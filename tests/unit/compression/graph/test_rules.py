@@ -7,12 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from edgepress.compression.graph.channels import Binding
 from edgepress.compression.graph.rebuild import copy_of
-from edgepress.compression.graph.rules import channel_rule
 from edgepress.compression.pruning.surgery import remove_channels
-from edgepress.errors import CompressionError
-from support.channel_surgery import after, channels_in, cut, free, frozen, some_of, then
+from support.channel_surgery import after, channels_in, cut, free, some_of, then
 from support.compress_models import largest_difference, made, randomised, residual_cnn
 
 layers = keras.layers
@@ -372,142 +369,6 @@ def test_a_constant_that_a_removed_channel_leaves_moves_into_the_bias_of_what_re
 
 def test_without_a_bias_the_constant_is_taken_from_the_mean_of_the_batchnorm_behind():
     assert "project" in cut(made(squeeze_and_excite)).folded
-
-
-class Custom(layers.Layer):
-    def call(self, x):
-        return x[:, ::-1]
-
-
-@pytest.mark.parametrize(
-    ("model", "reason"),
-    [
-        (lambda: then(), "output of the model"),
-        (lambda: then(layers.ReLU()), "output of the model"),
-        (lambda: then(layers.Conv2D(2, 1), activation="softmax"), "conv has the activation softmax"),
-        (lambda: then(layers.Softmax(name="soft"), layers.Conv2D(2, 1)), "soft (Softmax) mixes channels"),
-        (lambda: then(Custom(name="mine"), layers.Conv2D(2, 1)), "mine (Custom), for which there is no rule"),
-        (lambda: then(layers.Lambda(lambda x: x, name="any"), layers.Conv2D(2, 1)), "any (Lambda)"),
-        (lambda: then(layers.MaxPooling2D(data_format="channels_first", name="pool")), "pool (MaxPooling2D)"),
-        (lambda: then(layers.BatchNormalization(axis=1), layers.Conv2D(2, 1)), "axis 1"),
-        (lambda: then(layers.LayerNormalization(axis=[1, 3]), layers.Conv2D(2, 1)), "axis [1, 3]"),
-        (lambda: then(layers.Normalization(axis=1, name="rows"), layers.Conv2D(2, 1)), "rows (Normalization)"),
-        (lambda: then(layers.Reshape((12, 8, 3), name="cut"), layers.Conv2D(2, 1), shape=(8, 8, 2)), "cut (Reshape)"),
-        (lambda: then(layers.Permute((3, 1, 2), name="turn"), layers.Conv2D(2, 1)), "on an axis before the last"),
-        (lambda: then(layers.Permute((3, 1, 2), name="turn")), "output of the model"),
-        (lambda: then(lambda x: x[..., ::2], layers.Conv2D(2, 1)), "takes channels in steps of 2"),
-        (lambda: then(lambda x: x[..., 3], layers.Dense(2)), "takes one of its channels"),
-        (lambda: then(lambda x: ops.mean(x, axis=-1), layers.Dense(2)), "(Mean), for which there is no rule"),
-        (
-            lambda: then(layers.EinsumDense("ab...,bc->ac...", (3,), name="rows"), layers.Conv2D(2, 1)),
-            "rows (EinsumDense)",
-        ),
-        (
-            lambda: after(
-                layers.Dense(8, name="conv"),
-                lambda x: layers.MultiHeadAttention(2, 2, name="seen")(x, x, return_attention_scores=True),
-                shape=(4, 3),
-            ),
-            "seen (MultiHeadAttention)",
-        ),
-    ],
-)
-def test_what_cannot_be_followed_is_left_alone_with_the_reason(model, reason):
-    assert reason in frozen(model())["conv"]
-
-
-def test_what_is_added_to_the_model_s_input_keeps_its_channels():
-    inputs = keras.Input((6, 6, 4))
-    joined = layers.Add()([inputs, layers.Conv2D(4, 1, name="conv")(inputs)])
-
-    assert "input of the model" in frozen(keras.Model(inputs, layers.Conv2D(2, 1)(joined)))["conv"]
-
-
-def test_channels_that_are_joined_with_positions_are_left_alone():
-    inputs = keras.Input((8, 3))
-    x = layers.Dense(8, name="dense")(inputs)
-
-    joined = layers.Add()([x, layers.Permute((2, 1), name="turn")(x)])
-
-    assert "turn (Permute) makes positions of it" in frozen(keras.Model(inputs, layers.Dense(2)(joined)))["dense"]
-
-
-def test_a_layer_that_is_shared_by_a_call_without_a_rule_is_left_alone():
-    inputs, state = keras.Input((5, 3)), keras.Input((4,))
-    shared = layers.LSTM(4, name="shared")
-    outputs = layers.Add()([shared(inputs), shared(inputs, initial_state=[state, state])])
-
-    assert "shared" in frozen(keras.Model([inputs, state], layers.Dense(2)(outputs)))["shared"]
-
-
-class Gain(layers.Layer):
-    def build(self, shape):
-        self.gain = self.add_weight(shape=(shape[-1],), initializer="random_normal")
-
-    def call(self, x):
-        return x * self.gain
-
-
-class Mixing(layers.Layer):
-    def __init__(self, units, **settings):
-        super().__init__(**settings)
-        self.units = units
-
-    def build(self, shape):
-        self.kernel = self.add_weight(shape=(shape[-1], self.units), initializer="random_normal")
-        self.bias = self.add_weight(shape=(self.units,), initializer="random_normal")
-
-    def call(self, x):
-        return x @ self.kernel + self.bias
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
-
-
-class Reversed(layers.Layer):
-    def call(self, x):
-        return x[..., ::-1]
-
-
-def test_a_custom_layer_gets_a_rule_in_a_few_lines():
-    @channel_rule(Gain)
-    def gain(call):
-        (channels,) = call.inputs
-        return Binding((channels,), weights=((channels,),))
-
-    model = then(Gain(), layers.Conv2D(2, 1))
-
-    assert cut(model).largest_difference < 1e-5
-    assert free(model) == {"conv"}
-
-
-def test_a_custom_layer_that_makes_channels_is_pruned_like_any_other():
-    @channel_rule(Mixing)
-    def mixing(call):
-        (inputs,), units = call.inputs, call.make(call.layer.units)
-        return Binding(
-            (units,),
-            weights=((inputs, units), (units,)),
-            settings=lambda kept: {"units": kept(units)},
-            makes={"units": units},
-        )
-
-    model = then(Mixing(6, name="mixing"), layers.Dense(2))
-
-    assert cut(model).model.get_layer("mixing").units == 3
-    assert free(model) == {"conv", "mixing"}
-
-
-def test_a_rule_that_is_wrong_is_found_out_and_gives_no_model():
-    @channel_rule(Reversed)
-    def wrong(call):
-        return Binding((call.inputs[0],))
-
-    channels = channels_in(randomised(then(Reversed(), layers.Conv2D(2, 1))))
-    (group,) = (group for group in channels.groups if group.frozen is None)
-
-    with pytest.raises(CompressionError, match=r"differs by .* mistake in a rule"):
-        remove_channels(channels, group.atoms[:3])
 
 
 @pytest.mark.parametrize(
