@@ -141,6 +141,7 @@ def test_the_shipped_recipes_are_valid_and_named_as_their_files():
         "int8",
         "int16x8",
         "prune50-int8",
+        "prune80-blocks",
         "prune80-weights-int8",
         "svd-int8",
         "student50-int8",
