@@ -52,7 +52,7 @@ last sound board was done; the ratio is of the medians. Goal: {GOAL}x with {SHAR
 
 | boards | at a time | none sick | some sick | ratio | all ended after | the sick, and what was said of them | when |
 |---|---|---|---|---|---|---|---|"""
-CUT_AFTER_BYTES = 8000  # behind the login, before the end
+CUT_AFTER_BYTES = 5000  # behind the login, before the end
 
 
 @dataclass(frozen=True)
