@@ -31,7 +31,8 @@ FLOAT_ROUNDING = 1e-5
 # Quantized outputs: steps of the output's scale. One for the last rounding, one for what earlier roundings add up to.
 LSB_TOLERANCE = 2
 # "As good": the board's RMS error against the float32 reference, over the host's. With 16 goldens of 10 classes the
-# RMS itself is known to about 10 %.
+# RMS itself is known to about 10 %. Where the host has hardly an error, the tolerance in steps holds for the RMS: one
+# input in 16 may fall to the other side of roundings on the way (seen: 9 steps, tflite-runtime 2.14 on ARM).
 AS_GOOD_MARGIN = 1.25
 
 
@@ -137,11 +138,10 @@ def _check_output(output: _Output) -> OutputCheck:
         f"{name} differs from this machine's by {distance}; its RMS error against the float32 model is "
         f"{board_error:.3g}, this machine's {host_error:.3g}"
     )
-    if board_error <= AS_GOOD_MARGIN * host_error:
+    allowed = max(AS_GOOD_MARGIN * host_error, LSB_TOLERANCE * (output.spec.scale or 0.0) if steps is not None else 0.0)
+    if board_error <= allowed:
         return OutputCheck(OutputCheckLevel.AS_GOOD, difference, steps, compared)
-    return OutputCheck(
-        OutputCheckLevel.WRONG, difference, steps, f"{compared} (at most {AS_GOOD_MARGIN} times allowed)"
-    )
+    return OutputCheck(OutputCheckLevel.WRONG, difference, steps, f"{compared} (at most {allowed:.3g} allowed)")
 
 
 def _is_near(output: _Output, difference: float, steps: int | None) -> tuple[bool, str]:

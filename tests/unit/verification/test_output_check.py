@@ -96,7 +96,16 @@ def test_a_board_further_from_the_reference_than_the_margin_is_wrong_and_says_ho
     host, board = quantized([7, -3, -3, -3]), quantized([-3, -3, -3, 17])  # 5.0 and 10.0 off
     check = check_outputs(goldens(host, reference=(reference,)), model_with(INT8), (board,))
     assert check.level is OutputCheckLevel.WRONG
-    assert f"is 5, this machine's 2.5 (at most {AS_GOOD_MARGIN} times allowed)" in check.message
+    assert f"is 5, this machine's 2.5 (at most {AS_GOOD_MARGIN * 2.5:.3g} allowed)" in check.message
+
+
+@pytest.mark.parametrize(("steps", "level"), [(9, OutputCheckLevel.AS_GOOD), (40, OutputCheckLevel.WRONG)])
+def test_where_the_host_has_hardly_an_error_one_input_of_many_may_be_a_few_steps_off(
+    steps: int, level: OutputCheckLevel
+) -> None:
+    reference = np.zeros((16, 4), np.float32)
+    host, board = quantized(*[[-3] * 4] * 16), quantized(*[[-3] * 4] * 15, [-3, -3, -3 + steps, -3 - steps])
+    assert check_outputs(goldens(host, reference=(reference,)), model_with(INT8), (board,)).level is level
 
 
 def test_without_a_reference_only_the_distance_from_the_host_counts() -> None:
