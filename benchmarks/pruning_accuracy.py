@@ -4,8 +4,9 @@ Two networks on the strokes (``tasks/``), three seeds. A network is trained; a s
 removed, so that a half or a quarter of the multiply-accumulates is left; what remains is fine-tuned. The control is the
 same architecture, channel for channel, trained from scratch for as many epochs in all (Liu et al. 2019, "Rethinking the
 Value of Network Pruning"); the yardstick is the whole network trained for as many. Differences are paired by seed,
-their intervals Student's over the seeds. All of it goes through ``compress`` and its fine-tuning. Resumable: each
-network is a line of JSON, trained bases are kept in the user's cache folder.
+their intervals Student's over the seeds. All of it goes through ``compress`` and its fine-tuning. One method more, at
+half the work: a distill step in place of the fine-tuning, in which the whole network teaches what is left of it (the
+control has no teacher). Resumable: each network is a line of JSON, trained bases are kept in the user's cache folder.
 
     nice python benchmarks/pruning_accuracy.py run --seconds 300      # as many networks as that allows, on one core
     python benchmarks/pruning_accuracy.py table                       # what is known so far, as Markdown
@@ -46,6 +47,8 @@ TUNING = 6  # epochs, after EPOCHS of the base
 ROUND_TO = 4
 BASE, WHOLE, SCRATCH = "base", "whole, as long", "from scratch, as long"
 IMPORTANCES = ("l1", "l2", "batchnorm-scale", "geometric-median", "taylor", "activation")
+TAUGHT = "taylor, taught"
+PRUNED = (*IMPORTANCES, TAUGHT)
 GOAL_LOST = 0.005
 
 
@@ -69,6 +72,7 @@ def keys() -> Iterator[Key]:
                 for method in (SCRATCH, *IMPORTANCES):
                     yield Key(net, seed, method, fraction)
         if fraction == FRACTIONS[0]:
+            yield from (Key(net, seed, TAUGHT, fraction) for net in NETS for seed in SEEDS)
             yield from (Key(net, seed, WHOLE, 1.0) for net in NETS for seed in SEEDS)
 
 
@@ -93,7 +97,7 @@ def run(seconds: float, stop_file: Path | None) -> None:
 def measure(key: Key, data: TrainingData, test: Split) -> dict[str, Any]:
     """Train one network and judge it on the test split."""
     from edgepress.compression.compress import compress
-    from edgepress.compression.recipe import PruneStep, Recipe
+    from edgepress.compression.recipe import DistillStep, PruneStep, Recipe
     from edgepress.models import load_model
     from edgepress.training.cost import cost_of
     from edgepress.training.evaluate import predict
@@ -106,16 +110,18 @@ def measure(key: Key, data: TrainingData, test: Split) -> dict[str, Any]:
         epochs = EPOCHS if key.method == BASE else EPOCHS + TUNING
         model = load_model(trained(key.net, data, seed=key.seed, epochs=epochs, width=width))
     else:
-        step = PruneStep(
+        taught = key.method == TAUGHT
+        prune = PruneStep(
             kind="prune",
             structure="filters",
             sparsity=1 - width,
-            importance=key.method,  # type: ignore[arg-type]
+            importance="taylor" if taught else key.method,  # type: ignore[arg-type]
             round_to=ROUND_TO,
-            epochs=TUNING,
+            epochs=0 if taught else TUNING,
         )
+        steps = (prune, DistillStep(kind="distill", epochs=TUNING)) if taught else (prune,)
         base = load_model(trained(key.net, data, seed=key.seed))
-        compressed = compress(base, Recipe(name=key.method, step=(step,)), data, OBJECTIVE, seed=key.seed)
+        compressed = compress(base, Recipe(name="pruned", step=steps), data, OBJECTIVE, seed=key.seed)
         model, difference = compressed.model, compressed.report.entries[0].largest_difference
     cost, accuracy = cost_of(model), metric_named(OBJECTIVE.metric)
     return {
@@ -186,7 +192,7 @@ def net_table(net: str, known: dict[Key, dict[str, Any]]) -> list[str]:
         "| MACs | method | kMACs | parameters | accuracy | lost to base | lost to whole | gained on scratch | s |",
         "|--:|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for fraction, method in [(1.0, BASE), (1.0, WHOLE)] + [(f, m) for f in FRACTIONS for m in (SCRATCH, *IMPORTANCES)]:
+    for fraction, method in [(1.0, BASE), (1.0, WHOLE)] + [(f, m) for f in FRACTIONS for m in (SCRATCH, *PRUNED)]:
         found = [known[key] for seed in SEEDS if (key := Key(net, seed, method, fraction)) in known]
         if not found:
             continue
@@ -198,9 +204,7 @@ def net_table(net: str, known: dict[Key, dict[str, Any]]) -> list[str]:
             with_interval([line["accuracy"] for line in found]),
             with_interval(differences(known, net, (BASE, 1.0), (method, fraction))) if method != BASE else "",
             with_interval(differences(known, net, (WHOLE, 1.0), (method, fraction))) if fraction < 1 else "",
-            with_interval(differences(known, net, (method, fraction), (SCRATCH, fraction)))
-            if method in IMPORTANCES
-            else "",
+            with_interval(differences(known, net, (method, fraction), (SCRATCH, fraction))) if method in PRUNED else "",
             f"{min(line['seconds'] for line in found):.0f}",
         ]
         rows.append(f"| {' | '.join(cells)} |")
@@ -234,7 +238,7 @@ def verdicts(known: dict[Key, dict[str, Any]]) -> list[str]:
     for net in NETS:
         lost_on_val = {
             method: fmean(values)
-            for method in IMPORTANCES
+            for method in PRUNED
             if (values := differences(known, net, (BASE, 1.0), (method, half), of="val_accuracy"))
         }
         if not lost_on_val:
