@@ -62,6 +62,11 @@ NETS: dict[str, Callable[[float], Any]] = {"residual": residual, "mobilenet": mo
 
 
 def trained(net: str, data: TrainingData, *, seed: int, epochs: int = EPOCHS, width: float = 1.0) -> Path:
+    """Return the .keras file of one of :data:`NETS`, trained and compiled; see :func:`trained_once`."""
+    return trained_once(f"{net}-{width:g}", lambda: NETS[net](width), data, seed=seed, epochs=epochs)
+
+
+def trained_once(name: str, build: Callable[[], Any], data: TrainingData, *, seed: int, epochs: int) -> Path:
     """Return the .keras file of a trained, compiled network, from the user's cache folder where it is there.
 
     Trained as edgepress fine-tunes: Adam, the rate decaying along a cosine, weights of the best epoch on ``data.val``.
@@ -70,11 +75,11 @@ def trained(net: str, data: TrainingData, *, seed: int, epochs: int = EPOCHS, wi
     from edgepress.training.seeds import seeded
 
     folder = user_cache_path("edgepress") / "benchmarks" / f"strokes-{SHA256[:12]}"
-    path = folder / f"{net}-{width:g}-{epochs}-{seed}.keras"
+    path = folder / f"{name}-{epochs}-{seed}.keras"
     if path.exists():
         return path
     with seeded(seed):
-        model = NETS[net](width)
+        model = build()
     model = fine_tune(model, data, OBJECTIVE, epochs=epochs, seed=seed).model
     model.compile(
         import_keras().optimizers.Adam(OBJECTIVE.learning_rate), OBJECTIVE.loss[0], metrics=[OBJECTIVE.metric]
