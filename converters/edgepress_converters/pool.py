@@ -12,6 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from edgepress_converters.options import ConversionOptions
 from edgepress_converters.worker.messages import Array, Message, load_arrays, save_arrays
 
 DEADLINE_S = 600.0
+Delegate = Literal["default", "none"]
 
 _ANSWERED_ERRORS = {
     error.__name__: error
@@ -103,11 +105,19 @@ class WorkerPool:
             part.unlink(missing_ok=True)
         return dataclasses.replace(model, path=output)
 
-    def run(self, model: TFLiteModel, inputs: tuple[Array, ...], timeout_s: float = DEADLINE_S) -> tuple[Array, ...]:
+    def run(
+        self,
+        model: TFLiteModel,
+        inputs: tuple[Array, ...],
+        timeout_s: float = DEADLINE_S,
+        *,
+        delegate: Delegate = "default",
+    ) -> tuple[Array, ...]:
         """Run a file on samples, one at a time, on this machine.
 
         Args:
             inputs: one array per model input, in model order, each ``(n, ...)`` in the dtype of the file's input.
+            delegate: ``default``: as the runtime does it by itself, with XNNPACK; ``none``: its own kernels alone.
 
         Returns:
             One array per model output, in model order, each ``(n, ...)``, raw: not dequantized.
@@ -125,6 +135,7 @@ class WorkerPool:
                 "outputs": f"{scratch}/outputs.npz",
                 "input_positions": [spec.position for spec in model.inputs],
                 "output_positions": [spec.position for spec in model.outputs],
+                "delegate": delegate,
             }
             save_arrays(Path(request["inputs"]), inputs)
             self._ask(request, f"running {model.path.name}", timeout_s)

@@ -4,7 +4,8 @@
 
     {"task": "prepare"}                                                                        no answer
     {"task": "convert", "saved_model": PATH, "output": PATH, "options": {}, "calibration": PATH | null}
-    {"task": "run", "model": PATH, "inputs": PATH, "outputs": PATH, "input_positions": [], "output_positions": []}
+    {"task": "run", "model": PATH, "inputs": PATH, "outputs": PATH, "input_positions": [], "output_positions": [],
+     "delegate": "default" | "none"}
 
 The answer is ``{}`` or ``{"error": NAME, "message": TEXT}``, with the name of a class of
 :mod:`edgepress_converters.errors`.

@@ -16,11 +16,15 @@ def run(request: Message) -> None:
     Raises:
         RunRefusedError: the runtime refuses the file or the inputs.
     """
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    kernels = {"default": OpResolverType.AUTO, "none": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
 
     inputs = load_arrays(Path(request["inputs"]))
     try:
-        interpreter = Interpreter(model_path=request["model"])
+        interpreter = Interpreter(
+            model_path=request["model"], experimental_op_resolver_type=kernels[request["delegate"]]
+        )
         interpreter.allocate_tensors()
         sources = [interpreter.get_input_details()[position]["index"] for position in request["input_positions"]]
         sinks = [interpreter.get_output_details()[position]["index"] for position in request["output_positions"]]
