@@ -211,7 +211,7 @@ def measure(model: Any, pruned: Any, format: Format) -> dict[str, Any]:
         "verdicts": [str(judge_run(run, report.states).name) for run in runs],
         "model_rss_bytes": [max(one.peak_rss_bytes - one.import_rss_bytes for one in each) for each in memory],
         "tflite_bytes": [file.size_bytes for file in files],
-        "left_float": sorted({operator for file in files for operator, _ in file.float_tensors if format == "int8"}),
+        "left_float": sorted({o.kind for file in files for o in file.float_operators if format == "int8"}),
         "runtime": f"{runs[0].runtime.name} {runs[0].runtime.version}",
         "cpu": report.facts.cpu_model if report.facts else None,
         "seconds_to_convert": round(converted - started, 1),

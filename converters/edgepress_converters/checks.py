@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 from edgepress_converters.errors import CalibrationError, UnexpectedFloatError, UnsupportedOptionError
 from edgepress_converters.model import TFLiteModel
-from edgepress_converters.options import FORMATS, INPUT_OUTPUT_TYPES, ConversionOptions
+from edgepress_converters.options import FORMATS, INPUT_OUTPUT_TYPES, RANGES, ConversionOptions
 from edgepress_converters.worker.messages import Array
 
 NAMED_TENSORS = 5  # in an error's message; its attribute has all
@@ -24,8 +26,15 @@ def check_options(options: ConversionOptions) -> None:
         raise UnsupportedOptionError(f"there is no io = {options.io!r}; there are {', '.join(INPUT_OUTPUT_TYPES)}")
     if options.backend != "tflite":
         raise UnsupportedOptionError(f'backend = "{options.backend}" is not built yet; "tflite" is')
-    if options.calibration != "minmax":
-        raise UnsupportedOptionError(f'calibration = "{options.calibration}" is not built yet; "minmax" is')
+    if options.ranges not in RANGES:
+        raise UnsupportedOptionError(f"there are no ranges = {options.ranges!r}; there are {', '.join(RANGES)}")
+    if options.ranges == "in-model" and options.format != "int8":
+        raise UnsupportedOptionError(f'ranges = "in-model" make an int8 model; got format = "{options.format}"')
+    if options.calibration != "minmax" and options.needs_calibration:
+        raise UnsupportedOptionError(
+            f'the converters calibrate by "minmax"; ranges found by "{options.calibration}" are put into the model '
+            'first (ranges = "in-model")'
+        )
 
 
 def calibration_samples(options: ConversionOptions, calibration: tuple[Array, ...] | None) -> tuple[Array, ...] | None:
@@ -56,21 +65,37 @@ def refuse_unexpected_float(model: TFLiteModel, options: ConversionOptions) -> N
     """Refuse an int8 model in which something stayed float that nobody allowed.
 
     Raises:
-        UnexpectedFloatError: names operators and tensors; ``tensors`` has the names of all of them.
+        UnexpectedFloatError: names the operators, and what a recipe says to allow them; ``tensors`` has the names of
+            all that they write.
     """
     if options.format != "int8":
         return
-    found = [(operator, tensor) for operator, tensor in model.float_tensors if operator not in options.allow_float]
-    if options.io == "int8":
-        for kind, specs in (("input", model.inputs), ("output", model.outputs)):
-            found += [(kind, spec.name) for spec in specs if spec.dtype.startswith("float")]
-    if not found:
+    found = [
+        operator
+        for operator in model.float_operators
+        if operator.kind not in options.allow_float and not any(map(operator.is_of, options.allow_float))
+    ]
+    borders = [
+        f"{kind} {spec.name}"
+        for kind, specs in (("input", model.inputs), ("output", model.outputs))
+        for spec in specs
+        if options.io == "int8" and spec.dtype.startswith("float")
+    ]
+    if not found and not borders:
         return
-    operators = ", ".join(dict.fromkeys(operator for operator, _ in found))
-    tensors = tuple(dict.fromkeys(tensor for _, tensor in found))
+    kinds = dict.fromkeys(operator.kind for operator in found)
+    tensors = [operator.tensors[0] for operator in found]
     more = f" and {len(tensors) - NAMED_TENSORS} more" if len(tensors) > NAMED_TENSORS else ""
+    places = [
+        *([f"the {', the '.join(borders)}"] if borders else []),
+        *([f"{', '.join(kinds)} (they make {', '.join(tensors[:NAMED_TENSORS])}{more})"] if found else []),
+    ]
+    allowed = list(dict.fromkeys([*options.allow_float, *kinds]))
+    remedy = [
+        *([f"allow_float = {json.dumps(allowed)} lets these operators compute in float"] if found else []),
+        *(['io = "float32" takes and gives floats'] if borders else []),
+    ]
     raise UnexpectedFloatError(
-        f"the int8 model has float tensors at {operators}: {', '.join(tensors[:NAMED_TENSORS])}{more}. "
-        "Allow these operators to stay float (allow_float), or replace the layers they come from",
-        tensors,
+        f"not everything in the int8 model is integer: {' and '.join(places)} stayed float. {'; '.join(remedy)}",
+        tuple(dict.fromkeys(tensors)),
     )

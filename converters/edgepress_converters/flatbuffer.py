@@ -19,7 +19,7 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from edgepress_converters.errors import NotTFLiteError
-from edgepress_converters.model import OperatorUse, TensorSpec, TFLiteModel
+from edgepress_converters.model import FloatOperator, OperatorUse, TensorSpec, TFLiteModel
 from edgepress_converters.signature import model_order
 
 IDENTIFIER = b"TFL3"
@@ -107,7 +107,7 @@ class _Reader:
             outputs=_specs(main, main.outputs, outputs),
             operators=_operator_uses(subgraphs, self._buffer_sizes()),
             tensor_types=tuple(sorted(Counter(t.type for subgraph in subgraphs for t in subgraph.tensors).items())),
-            float_tensors=tuple(dict.fromkeys(pair for subgraph in subgraphs for pair in _float_tensors(subgraph))),
+            float_operators=tuple(found for subgraph in subgraphs for found in _float_operators(subgraph)),
             min_runtime_version=self._min_runtime_version(),
         )
 
@@ -240,18 +240,22 @@ def _operator_uses(subgraphs: list[_Subgraph], buffer_sizes: list[int]) -> tuple
     return tuple(OperatorUse(*kind, count, constant_bytes[kind]) for kind, count in sorted(counts.items()))
 
 
-def _float_tensors(graph: _Subgraph) -> Iterator[tuple[str, str]]:
-    """Yield (operator, tensor) for each float tensor, but for those between the graph's borders and QUANTIZE or
-    DEQUANTIZE. Inside the graph these two are named only where no other operator touches the tensor."""
+def _float_operators(graph: _Subgraph) -> Iterator[FloatOperator]:
+    """Yield the operators that touch float tensors. QUANTIZE and DEQUANTIZE count only where they have a float tensor
+    inside the graph to themselves."""
     borders = {*graph.inputs, *graph.outputs}
-    users: dict[int, list[str]] = {}
-    for operator in graph.operators:
-        for index in (*operator.inputs, *operator.outputs):
-            if index >= 0 and graph.tensors[index].type in _FLOAT_TYPES:
-                users.setdefault(index, []).append(operator.name)
-    for index, operators in users.items():
-        named = [operator for operator in operators if operator not in _BORDER_OPERATORS]
-        if not named and index not in borders:
-            named = operators
-        for name in named:
-            yield name, graph.tensors[index].name
+    written = {index for operator in graph.operators for index in operator.outputs}
+    touched = [
+        {i for i in (*operator.inputs, *operator.outputs) if i >= 0 and graph.tensors[i].type in _FLOAT_TYPES}
+        for operator in graph.operators
+    ]
+    computing = {
+        index
+        for operator, tensors in zip(graph.operators, touched, strict=True)
+        if operator.name not in _BORDER_OPERATORS
+        for index in tensors
+    }
+    for operator, tensors in zip(graph.operators, touched, strict=True):
+        if tensors - (borders | computing if operator.name in _BORDER_OPERATORS else set()):
+            constants = [i for i in operator.inputs if i >= 0 and i not in written and i not in borders]
+            yield FloatOperator(operator.name, tuple(graph.tensors[i].name for i in (*operator.outputs, *constants)))

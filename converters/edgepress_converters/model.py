@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +39,32 @@ class OperatorUse:
 
 
 @dataclass(frozen=True)
+class FloatOperator:
+    """An operator that reads or writes float tensors.
+
+    Attributes:
+        kind: its TFLite name.
+        tensors: names of what it writes and of the constants that it reads; they have names of Keras layers in them.
+    """
+
+    kind: str
+    tensors: tuple[str, ...]
+
+    def is_of(self, layer: str) -> bool:
+        """Whether it comes from the Keras layer of that name. Exporting adds a number to names (``dense`` becomes
+        ``dense_1``), so that a layer called like another one with a number is taken for it as well."""
+        of_layer = re.compile(rf"{re.escape(layer)}(_\d+)?")
+        return any(of_layer.fullmatch(part) for tensor in self.tensors for part in re.split("[/;]", tensor))
+
+
+@dataclass(frozen=True)
 class TFLiteModel:
     """A TFLite file, with its inputs and outputs in the order of the Keras model it came from (by signature name).
 
     Attributes:
         tensor_types: how many tensors have each TFLite type, e.g. ``{"INT8": 22, "INT32": 10}``.
-        float_tensors: ``OPERATOR: tensor name`` for each float32/float16 tensor that an operator other than QUANTIZE
-            and DEQUANTIZE at the borders reads or writes. Empty in a full integer model.
+        float_operators: each operator that reads or writes a float tensor, but for QUANTIZE and DEQUANTIZE that bring
+            integers to such an operator or to the borders of the graph. Empty in a full integer model.
         min_runtime_version: what the converter wrote, which is not to be trusted (empty or wrong for several formats).
     """
 
@@ -55,5 +75,5 @@ class TFLiteModel:
     outputs: tuple[TensorSpec, ...]
     operators: tuple[OperatorUse, ...]
     tensor_types: tuple[tuple[str, int], ...]
-    float_tensors: tuple[tuple[str, str], ...]
+    float_operators: tuple[FloatOperator, ...]
     min_runtime_version: str

@@ -9,9 +9,11 @@ Format = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
 InputOutputType = Literal["float32", "int8"]
 Backend = Literal["tflite", "ai-edge-quantizer"]
 Calibration = Literal["minmax", "percentile", "mse"]
+Ranges = Literal["calibrated", "in-model"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 INPUT_OUTPUT_TYPES: tuple[InputOutputType, ...] = get_args(InputOutputType)
+RANGES: tuple[Ranges, ...] = get_args(Ranges)
 CALIBRATED_FORMATS: tuple[Format, ...] = ("int8", "int16x8")
 
 
@@ -24,10 +26,14 @@ class ConversionOptions:
             weights and activations); ``int16x8`` (int8 weights, int16 activations).
         io: type of inputs and outputs of an ``int8`` model. Ignored by the other formats, whose I/O is float32.
         backend: who quantizes after training.
-        calibration: how activation ranges are taken from the calibration data.
+        calibration: by which rule ranges are taken from the calibration data. The converters know ``minmax``; what
+            another rule found comes to them ``in-model``.
+        ranges: where an ``int8`` model's ranges come from: ``calibrated`` on samples while it is converted, or
+            ``in-model``: fake-quantization operations stand in the Keras model (they say it for weights as well), and
+            no samples are needed.
         calibration_samples: how many training samples the ranges are taken from, at most.
-        allow_float: operators (TFLite names, e.g. ``RSQRT``) that may stay float in an ``int8`` model. Any other float
-            tensor there is an error.
+        allow_float: what may stay float in an ``int8`` model: operators by their TFLite name (``RSQRT``), and layers by
+            the name that they have in the Keras model. Any other float operator there is an error.
         sparse: leave zeros out of the file where the converter thinks that it pays (30 % of a kernel and more).
     """
 
@@ -35,11 +41,12 @@ class ConversionOptions:
     io: InputOutputType = "int8"
     backend: Backend = "tflite"
     calibration: Calibration = "minmax"
+    ranges: Ranges = "calibrated"
     calibration_samples: int = 200
     allow_float: tuple[str, ...] = ()
     sparse: bool = False
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether the format takes a representative dataset."""
-        return self.format in CALIBRATED_FORMATS
+        """Whether samples of the inputs are needed."""
+        return self.format in CALIBRATED_FORMATS and self.ranges == "calibrated"

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 
@@ -70,6 +71,38 @@ def layer_norm() -> keras.Model:
     features = keras.Input((8,))
     x = layers.LayerNormalization()(layers.Dense(8)(features))
     return keras.Model(features, layers.Dense(3)(x), name="layer_norm")
+
+
+WIDEST = 8.0  # every range of with_ranges is from -WIDEST to WIDEST
+
+
+class Ranged(layers.Layer):  # type: ignore[misc]
+    """What training for quantization puts behind layers: rounds to 8 bits."""
+
+    def call(self, x: Any) -> Any:
+        return tf.quantization.fake_quant_with_min_max_args(x, -WIDEST, WIDEST)
+
+
+class RangedDense(layers.Dense):  # type: ignore[misc]
+    """Its kernel is rounded too."""
+
+    def call(self, x: Any) -> Any:
+        kernel = tf.quantization.fake_quant_with_min_max_args(self.kernel, -2.0, 2.0, narrow_range=True)
+        return self.activation(tf.matmul(x, kernel) + self.bias)
+
+
+def with_ranges() -> keras.Model:
+    """All that int8 needs to know stands in the model."""
+    features = keras.Input((8,))
+    x = Ranged()(RangedDense(8, activation="relu")(Ranged()(features)))
+    return keras.Model(features, Ranged()(RangedDense(3)(x)), name="with_ranges")
+
+
+def with_ranges_but_for_one() -> keras.Model:
+    """Within the layer "plain" nothing has a range."""
+    features = keras.Input((8,))
+    x = layers.Dense(8, "swish", name="plain")(Ranged()(features))
+    return keras.Model(features, Ranged()(RangedDense(3)(Ranged()(x))), name="but_for_one")
 
 
 def rolled_lstm() -> keras.Model:

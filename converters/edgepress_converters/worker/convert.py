@@ -57,7 +57,8 @@ def configure(converter: Any, options: ConversionOptions, calibration: tuple[Arr
     if options.needs_calibration:
         converter.representative_dataset = lambda: _samples(calibration)
     if options.format == "int8":
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if options.ranges == "calibrated":  # with it, ranges in the model alone are refused
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         if options.io == "int8":
             converter.inference_input_type = converter.inference_output_type = tf.int8
     if options.format == "int16x8":

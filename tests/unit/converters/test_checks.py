@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgepress_converters.checks import calibration_samples, check_options, refuse_unexpected_float
 from edgepress_converters.errors import CalibrationError, UnexpectedFloatError, UnsupportedOptionError
-from edgepress_converters.model import TensorSpec, TFLiteModel
+from edgepress_converters.model import FloatOperator, TensorSpec, TFLiteModel
 from edgepress_converters.options import ConversionOptions
 
 
@@ -49,7 +49,7 @@ def test_calibration_data_that_cannot_be_used_are_refused(arrays: tuple[np.ndarr
         calibration_samples(ConversionOptions("int8"), arrays)
 
 
-def model_with(inputs: str, outputs: str, float_tensors: tuple[tuple[str, str], ...] = ()) -> TFLiteModel:
+def model_with(inputs: str, outputs: str, float_operators: tuple[FloatOperator, ...] = ()) -> TFLiteModel:
     return TFLiteModel(
         path=Path("model.tflite"),
         sha256="",
@@ -58,7 +58,7 @@ def model_with(inputs: str, outputs: str, float_tensors: tuple[tuple[str, str], 
         outputs=(TensorSpec("output_0", 0, outputs, (1, 4), None, None),),
         operators=(),
         tensor_types=(),
-        float_tensors=float_tensors,
+        float_operators=float_operators,
         min_runtime_version="",
     )
 
@@ -66,24 +66,32 @@ def model_with(inputs: str, outputs: str, float_tensors: tuple[tuple[str, str], 
 def test_a_float_input_is_an_error_where_integer_ones_were_asked_for() -> None:
     """As a first layer that training left without fake quantization makes it."""
     model = model_with("float32", "int8")
-    with pytest.raises(UnexpectedFloatError, match="float tensors at input: input_0"):
+    with pytest.raises(UnexpectedFloatError, match=r'the input input_0 stayed float\. io = "float32" takes'):
         refuse_unexpected_float(model, ConversionOptions("int8", io="int8"))
     refuse_unexpected_float(model, ConversionOptions("int8", io="float32"))
 
 
 def test_other_formats_may_hold_floats() -> None:
-    model = model_with("float32", "float32", (("CONV_2D", "conv"),))
+    model = model_with("float32", "float32", (FloatOperator("CONV_2D", ("conv",)),))
     for format in ("float32", "float16", "dynamic", "int16x8"):
         refuse_unexpected_float(model, ConversionOptions(format))  # type: ignore[arg-type]
 
 
-def test_all_operators_are_named_but_only_the_first_of_many_tensors() -> None:
-    tensors = tuple(("RSQRT" if index % 2 else "NEG", f"tensor{index}") for index in range(9))
-    with pytest.raises(UnexpectedFloatError, match=r"at NEG, RSQRT: tensor0, .*tensor4 and 4 more\.") as caught:
-        refuse_unexpected_float(model_with("int8", "int8", tensors), ConversionOptions("int8"))
+def test_all_kinds_are_named_but_only_the_first_of_many_tensors_and_the_remedy_repeats_what_is_allowed() -> None:
+    operators = tuple(FloatOperator("RSQRT" if i % 2 else "NEG", (f"tensor{i}",)) for i in range(9))
+    model = model_with("int8", "int8", operators)
+    with pytest.raises(UnexpectedFloatError, match=r"NEG, RSQRT \(they make tensor0, .*tensor4 and 4 more\)") as caught:
+        refuse_unexpected_float(model, ConversionOptions("int8"))
     assert caught.value.tensors == tuple(f"tensor{index}" for index in range(9))
-    with pytest.raises(UnexpectedFloatError, match="at RSQRT: tensor1"):
-        refuse_unexpected_float(model_with("int8", "int8", tensors), ConversionOptions("int8", allow_float=("NEG",)))
+    with pytest.raises(UnexpectedFloatError, match=r'RSQRT \(they .*allow_float = \["NEG", "RSQRT"\]'):
+        refuse_unexpected_float(model, ConversionOptions("int8", allow_float=("NEG",)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "is_its"), [("dense", True), ("net", True), ("den", False), ("bias", False), ("dense_1", True)]
+)
+def test_an_operator_is_of_the_layers_that_its_tensors_are_named_after(layer: str, is_its: bool) -> None:
+    assert FloatOperator("MUL", ("out:0", "net_1/dense_1/MatMul;net_1/relu/Relu")).is_of(layer) is is_its
 
 
 @pytest.mark.parametrize(
@@ -92,7 +100,12 @@ def test_all_operators_are_named_but_only_the_first_of_many_tensors() -> None:
         ({"format": "INT8"}, "no format 'INT8'; there are float32, float16, dynamic, int8, int16x8"),
         ({"io": "uint8"}, "no io = 'uint8'; there are float32, int8"),
         ({"backend": "ai-edge-quantizer"}, "not built yet"),
-        ({"calibration": "mse"}, "not built yet"),
+        ({"ranges": "guessed"}, "no ranges = 'guessed'; there are calibrated, in-model"),
+        (
+            {"format": "int8", "calibration": "mse"},
+            'calibrate by "minmax"; ranges found by "mse" are put into the model',
+        ),
+        ({"format": "float32", "ranges": "in-model"}, 'make an int8 model; got format = "float32"'),
     ],
 )
 def test_an_option_that_does_not_exist_is_refused_with_what_there_is(options: dict[str, Any], said: str) -> None:

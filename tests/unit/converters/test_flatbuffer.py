@@ -34,7 +34,7 @@ def test_a_model_says_what_it_is_made_of(digits_files: dict[str, Path]) -> None:
         "SOFTMAX": (2, 1),
     }
     assert dict(model.tensor_types) == {"INT8": 12, "INT32": 4}
-    assert model.float_tensors == ()
+    assert model.float_operators == ()
 
 
 def test_constants_are_counted_in_bytes_with_the_operator_that_reads_them(digits_files: dict[str, Path]) -> None:
@@ -64,15 +64,17 @@ def test_inputs_and_outputs_are_what_the_interpreter_says(format: str, convert: 
 def test_a_float_model_with_integer_borders_names_what_is_inside(convert: Any) -> None:
     model = convert(models_small.layer_norm, format="int8", allow_float=("NEG", "RSQRT"))
     assert model.inputs[0].dtype == "int8"
-    assert {operator for operator, _ in model.float_tensors} <= {"NEG", "RSQRT"}
-    assert model.float_tensors
+    assert model.float_operators
+    assert {operator.kind for operator in model.float_operators} <= {"NEG", "RSQRT"}
+    assert all(operator.is_of("layer_normalization") for operator in model.float_operators)
+    assert not any(operator.is_of("dense") for operator in model.float_operators)
 
 
-def test_quantize_and_dequantize_at_the_borders_are_no_float_tensors(convert: Any) -> None:
+def test_quantize_and_dequantize_at_the_borders_are_no_float_operators(convert: Any) -> None:
     model = convert(models_small.dense_only, format="int8", io="float32")
     assert model.inputs[0].dtype == model.outputs[0].dtype == "float32"
     assert {"QUANTIZE", "DEQUANTIZE"} <= {use.name for use in model.operators}
-    assert model.float_tensors == ()
+    assert model.float_operators == ()
 
 
 @pytest.mark.parametrize("content", [b"", b"TFL3", b"\x1c\0\0\0TFL3", b"PK\x03\x04" + bytes(60), bytes(64)])

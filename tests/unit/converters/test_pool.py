@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import Iterator
@@ -115,19 +116,53 @@ def test_a_module_in_the_users_directory_does_not_shadow_the_workers(
 # --- what cannot be converted ---------------------------------------------------------------------------------------
 
 
-def test_a_float_tensor_in_an_int8_model_is_an_error_that_names_operator_and_tensor(convert: Any) -> None:
-    with pytest.raises(UnexpectedFloatError, match=r"float tensors at (NEG|RSQRT)") as caught:
+def test_an_operator_that_stays_float_in_int8_is_an_error_that_names_it_its_layer_and_the_remedy(convert: Any) -> None:
+    with pytest.raises(UnexpectedFloatError, match=r'allow_float = \["NEG"\] lets') as caught:
         convert(models_small.layer_norm, format="int8")
     assert any("layer_norm" in tensor for tensor in caught.value.tensors)
 
 
 def test_what_the_recipe_allows_to_stay_float_may(convert: Any) -> None:
     file = convert(models_small.layer_norm, format="int8", allow_float=("NEG", "RSQRT"))
-    assert file.float_tensors
+    assert file.float_operators
+
+
+def test_a_layer_may_be_allowed_by_its_name(convert: Any) -> None:
+    file = convert(models_small.layer_norm, format="int8", allow_float=("layer_normalization",))
+    assert file.float_operators
+    with pytest.raises(UnexpectedFloatError, match="NEG"):
+        convert(models_small.layer_norm, format="int8", allow_float=("dense",))
+
+
+@pytest.mark.parametrize("io", ["int8", "float32"])
+def test_ranges_that_stand_in_the_model_need_no_samples(
+    io: Any, exported: Any, worker_pool: WorkerPool, tmp_path: Path
+) -> None:
+    keras_model, directory = exported(models_small.with_ranges)
+    file = worker_pool.convert(
+        directory, tmp_path / "model.tflite", ConversionOptions("int8", io, ranges="in-model"), None
+    )
+    assert file.float_operators == ()
+    assert {spec.dtype for spec in (*file.inputs, *file.outputs)} == {io}
+    if io == "float32":
+        (x,) = models_small.inputs_for(keras_model, 20)
+        step = 2 * models_small.WIDEST / 255
+        assert np.abs(worker_pool.run(file, (x,))[0] - keras_model.predict(x, verbose=0)).max() <= 1.5 * step
+
+
+def test_a_layer_without_ranges_in_such_a_model_stays_float_and_is_named(
+    exported: Any, worker_pool: WorkerPool, tmp_path: Path
+) -> None:
+    _, directory = exported(models_small.with_ranges_but_for_one)
+    options = ConversionOptions("int8", ranges="in-model")
+    with pytest.raises(UnexpectedFloatError, match="FULLY_CONNECTED"):
+        worker_pool.convert(directory, tmp_path / "model.tflite", options)
+    allowed = dataclasses.replace(options, allow_float=("plain",))
+    assert worker_pool.convert(directory, tmp_path / "model.tflite", allowed).float_operators
 
 
 def test_bytes_that_are_scaled_in_float_are_an_error_in_int8(convert: Any) -> None:
-    with pytest.raises(UnexpectedFloatError, match="at CAST"):
+    with pytest.raises(UnexpectedFloatError, match="CAST"):
         convert(models_small.raw_bytes, format="int8")
 
 
@@ -161,11 +196,9 @@ def test_int8_without_calibration_data_says_what_to_give(worker_pool: WorkerPool
         worker_pool.convert(tmp_path, tmp_path / "model.tflite", ConversionOptions("int8"), None)
 
 
-@pytest.mark.parametrize("option", [{"backend": "ai-edge-quantizer"}, {"calibration": "mse"}])
-def test_options_that_are_not_built_yet_say_so(option: dict[str, Any], worker_pool: WorkerPool, tmp_path: Path) -> None:
-    (name, value), *_ = option.items()
-    with pytest.raises(UnsupportedOptionError, match=f'{name} = "{value}" is not built yet'):
-        worker_pool.convert(tmp_path, tmp_path / "model.tflite", ConversionOptions("int8", **option), None)
+def test_options_that_do_not_go_together_are_refused(worker_pool: WorkerPool, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedOptionError, match='ranges = "in-model" make an int8 model'):
+        worker_pool.convert(tmp_path, tmp_path / "model.tflite", ConversionOptions("dynamic", ranges="in-model"), None)
 
 
 # --- what cannot be run ---------------------------------------------------------------------------------------------

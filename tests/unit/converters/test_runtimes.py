@@ -19,7 +19,7 @@ def model_with(*operators: tuple[str, int], types: tuple[str, ...] = ("FLOAT32",
         outputs=(),
         operators=tuple(OperatorUse(name, version, 1, 0) for name, version in operators),
         tensor_types=tuple((name, 3) for name in types),
-        float_tensors=(),
+        float_operators=(),
         min_runtime_version="",
     )
 
