@@ -67,7 +67,7 @@ def test_the_recipes_page_has_every_word_of_the_language() -> None:
         recipe.Rank,
         recipe.DistillStep,
         recipe.QuantizeStep,
-        recipe.Width,
+        recipe.Scale,
         recipe.Convert,
     )
     for table in tables:

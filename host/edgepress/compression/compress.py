@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgepress.compression.checkpoints import Checkpoint, Checkpoints, key_of, model_fingerprint
-from edgepress.compression.distillation.response import distill_response, guidance_of
+from edgepress.compression.distillation.step import check_files, distill, guidance_of
 from edgepress.compression.factorization.svd import factorize_dense
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.pruning.layers import prune_layers
@@ -33,16 +33,16 @@ from edgepress.training.metrics import metric_named
 from edgepress.training.objective import Objective
 from edgepress_converters.options import ConversionOptions
 
-# (kind, its word) -> the step; the word is ``structure``, ``method`` or ``signal``.
+# (kind, its word) -> the step; the word is ``structure`` or ``method``, empty where there is one implementation.
 STEPS: dict[tuple[str, str], Step] = {
     ("prune", "weights"): prune_weights,
     ("prune", "filters"): prune_channels,
     ("prune", "neurons"): prune_channels,
     ("prune", "layers"): prune_layers,
     ("factorize", "svd"): factorize_dense,
-    ("distill", "response"): distill_response,
+    ("distill", ""): distill,
 }
-_CHECKPOINT_VERSION = 3  # raise it when a step computes something else from the same settings
+_CHECKPOINT_VERSION = 4  # raise it when a step computes something else from the same settings
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,19 @@ def compress(
         CompressionError: a step could not do its work, or a model answers NaN.
     """
     progress = progress or Silent()
-    context = StepContext(data, objective, model, recipe.conversion, judge=judge, seed=seed, progress=progress)
+    context = StepContext(
+        data,
+        objective,
+        model,
+        recipe.conversion,
+        judge=judge,
+        seed=seed,
+        progress=progress,
+        answers=checkpoints / "answers" if checkpoints is not None else None,
+    )
+    for settings in recipe.step:
+        if isinstance(settings, DistillStep):
+            check_files(settings, model)
     store = Checkpoints(checkpoints)
     key = key_of(_CHECKPOINT_VERSION, _origin(context, keep=checkpoints is not None))
     first = state = _measured(model, context, "as it came in")
@@ -146,7 +158,7 @@ def with_conversion(compressed: Compressed, conversion: ConversionOptions, why: 
 def _teaching(following: Sequence[StepSettings]) -> DistillStep | None:
     """The distill step, among those that follow, that will go on to train the model as these leave it."""
     step = next((step for step in following if isinstance(step, DistillStep)), None)
-    return step if step is not None and step.student is None and step.signal == "response" else None
+    return step if step is not None and step.student is None and not step.mutual else None
 
 
 def _run(before: _State, settings: StepSettings, context: StepContext) -> tuple[Checkpoint, _State]:
@@ -175,10 +187,7 @@ def _run(before: _State, settings: StepSettings, context: StepContext) -> tuple[
 
 def _word(settings: StepSettings) -> str:
     """The word by which a kind's implementations differ."""
-    for key in ("structure", "method", "signal"):
-        if hasattr(settings, key):
-            return str(getattr(settings, key))
-    raise AssertionError(f"step kind {settings.kind} has no word to choose its implementation by")
+    return str(getattr(settings, "structure", getattr(settings, "method", "")))
 
 
 def _measured(model: Any, context: StepContext, when: str) -> _State:

@@ -22,9 +22,9 @@ from edgepress.compression.recipe_tables import (
     PruneStep,
     QuantizeStep,
     Rank,
+    Scale,
     StepSettings,
     Table,
-    Width,
 )
 from edgepress.errors import NotBuiltYetError, RecipeError
 from edgepress.models import model_sha256
@@ -38,8 +38,8 @@ __all__ = [
     "QuantizeStep",
     "Rank",
     "Recipe",
+    "Scale",
     "StepSettings",
-    "Width",
     "identity_of",
     "load_recipe",
     "parse_recipe",
@@ -102,7 +102,6 @@ _STEPS: dict[str, type[Table]] = {
 # Words that are part of the language and have no implementation yet: key -> values.
 _NOT_BUILT: dict[tuple[str, str], tuple[str, ...]] = {
     ("factorize", "method"): ("spatial-svd", "tucker2", "cp"),
-    ("distill", "signal"): ("feature", "relation"),
     ("quantize", "method"): ("qat", "ladder"),
     ("convert", "backend"): ("ai-edge-quantizer",),
     ("convert", "calibration"): ("percentile", "mse"),
@@ -164,9 +163,9 @@ def identity_of(settings: StepSettings) -> dict[str, Any]:
     """Return a step's settings as JSON values, with the contents of files (as hashes) in place of their paths."""
     values = settings.model_dump(mode="json")
     if isinstance(settings, DistillStep):
-        for key in ("teacher", "student"):
-            if isinstance(values[key], str):
-                values[key] = model_sha256(Path(values[key]))
+        values["teacher"] = [model_sha256(Path(name)) for name in values["teacher"]]
+        if isinstance(values["student"], str):
+            values["student"] = model_sha256(Path(values["student"]))
     return values
 
 
@@ -202,18 +201,22 @@ def recipe_id(resolved: Mapping[str, Any]) -> str:
 def _with_files_from(path: Path, recipe: Recipe) -> Recipe:
     """The recipe with the models that it names as paths that can be opened."""
 
-    def located(number: int, step: StepSettings) -> StepSettings:
-        files = {}
-        for key in ("teacher", "student") if isinstance(step, DistillStep) else ():
-            value = getattr(step, key)
-            if isinstance(value, str):
-                files[key] = str(path.resolve().parent / value)
-                if not Path(files[key]).is_file():
-                    raise RecipeError(f"{path}: step.{number}.{key}: there is no file {files[key]}")
+    def located(place: str, name: str) -> str:
+        found = path.resolve().parent / name
+        if not found.is_file():
+            raise RecipeError(f"{path}: {place}: there is no file {found}")
+        return str(found)
+
+    def with_files(number: int, step: StepSettings) -> StepSettings:
+        if not isinstance(step, DistillStep):
+            return step
+        files: dict[str, Any] = {"teacher": tuple(located(f"step.{number}.teacher", name) for name in step.teacher)}
+        if isinstance(step.student, str):
+            files["student"] = located(f"step.{number}.student", step.student)
         return step.model_copy(update=files)
 
     return recipe.model_copy(
-        update={"step": tuple(located(number, step) for number, step in enumerate(recipe.step, start=1))}
+        update={"step": tuple(with_files(number, step) for number, step in enumerate(recipe.step, start=1))}
     )
 
 
@@ -265,7 +268,7 @@ def _readable(location: tuple[Any, ...]) -> Iterator[str]:
         before = location[index - 1] if index else None
         if isinstance(part, int) and before == "step":
             yield str(part + 1)
-        elif not (isinstance(before, int) and part in _STEPS) and part not in ("Width", "str"):
+        elif not (isinstance(before, int) and part in _STEPS) and part not in ("Scale", "str", "[key]"):
             yield str(part)
 
 
@@ -277,6 +280,6 @@ def _keys_at(location: tuple[Any, ...]) -> tuple[str, ...]:
         table = Convert
     elif location and location[-1] == "rank":
         table = Rank
-    elif "Width" in location:
-        table = Width
+    elif "Scale" in location:
+        table = Scale
     return tuple(table.model_fields)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from edgepress_converters.options import Format as ConversionFormat
 
@@ -13,10 +13,21 @@ Epochs = Annotated[int, Field(ge=0)]
 LearningRate = Annotated[float, Field(gt=0)]
 Patience = Annotated[int, Field(ge=1)]
 Block = Literal["1x4", "1x16"]
+Signal = Literal["response", "hint", "attention", "distance", "angle", "similarity"]
+SignalWeight = Annotated[float, Field(gt=0)]
 Criterion = Literal["l1", "l2", "batchnorm-scale", "geometric-median", "taylor", "activation"]
 
 _ROUNDS = 3  # of channels and blocks: each costs a training of its own
 _ROUNDS_OF_WEIGHTS = 20  # a new mask costs nothing
+
+
+def _one_word(value: object) -> object:
+    """A word alone is a sum of one."""
+    return {value: 1.0} if isinstance(value, str) else value
+
+
+def _one_name(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
 
 
 class Table(BaseModel):
@@ -149,33 +160,55 @@ class FactorizeStep(Table):
     patience: Patience | None = None
 
 
-class Width(Table):
-    """A student like its teacher but for the number of filters and units, each times ``width``."""
+class Scale(Table):
+    """A student like its teacher, but narrower or with fewer layers.
 
-    width: Annotated[float, Field(gt=0, le=1)]
+    Attributes:
+        width: of the number of filters and units.
+        depth: of the number of layers of one shape after another.
+    """
+
+    width: Annotated[float, Field(gt=0, le=1)] = 1.0
+    depth: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class DistillStep(Table):
     """Train a student on what a teacher answers.
 
     Attributes:
-        signal: the teacher's outputs, its features, or relations between samples.
-        teacher: a .keras file, relative to the recipe's own folder; left out: the model as it came in.
-        student: a width, or a .keras file; left out: the model as the steps before left it.
+        signal: what the student learns of the teacher: one word, or several with the weight of each.
+        teacher: .keras files, relative to the recipe's own folder; left out: the model as it came in.
+        student: a scaling, or a .keras file; left out: the model as the steps before left it.
+        layers: of signals other than ``response``: layers of the student and the teacher's that each looks at; left
+            out: chosen by the size of what they give.
+        mutual: the teacher learns, too, from the labels and from the student (Zhang et al. 2018).
         epochs, learning_rate, patience: of the training, as of :class:`PruneStep`.
         temperature: softens the teacher's probabilities (Hinton et al. 2015).
-        alpha: share of the teacher's signal in the loss; the labels have the rest.
+        alpha: share of the teacher's signals in the loss; the labels have the rest.
     """
 
     kind: Literal["distill"]
-    signal: Literal["response", "feature", "relation"] = "response"
-    teacher: str | None = None
-    student: Width | str | None = None
+    signal: Annotated[dict[Signal, SignalWeight], BeforeValidator(_one_word)] = {"response": 1.0}
+    teacher: Annotated[tuple[str, ...], BeforeValidator(_one_name), Field(strict=False)] = ()
+    student: Scale | str | None = None
+    layers: dict[str, str] = {}
+    mutual: bool = False
     epochs: Annotated[int, Field(ge=1)] = 20
     learning_rate: LearningRate | None = None
     patience: Patience | None = None
     temperature: Annotated[float, Field(gt=0)] = 4.0
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _options_fit_the_signal(self) -> Self:
+        if not self.signal:
+            raise ValueError("signal is empty: name what the student learns of the teacher")
+        others = [word for word in self.signal if word != "response"]
+        if self.layers and not others:
+            raise ValueError("layers goes with signals other than response, which is what the outputs say")
+        if self.mutual and others:
+            raise ValueError(f"with mutual, student and teacher exchange their response; {others[0]} is not built")
+        return self
 
 
 class QuantizeStep(Table):

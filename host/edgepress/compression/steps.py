@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgepress.progress import Progress, Silent
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import keras
 
     from edgepress.data import TrainingData
-    from edgepress.training.fit import Guidance
+    from edgepress.training.guidance import Guidance
     from edgepress.training.objective import Objective
     from edgepress_agent.protocol.messages import RunReport
     from edgepress_converters.model import TFLiteModel
@@ -61,6 +62,7 @@ class StepContext:
         progress: where it says how far it is.
         guidance: what a distill step that follows will train this model with, for the fine-tuning before it; None: none
             follows, or it trains another model.
+        answers: a folder for what teachers answered, which costs time to ask again; None: it is not kept.
     """
 
     data: TrainingData
@@ -71,6 +73,7 @@ class StepContext:
     seed: int = 0
     progress: Progress = field(default_factory=Silent)
     guidance: Callable[[], Guidance] | None = None
+    answers: Path | None = None
 
 
 @dataclass(frozen=True)

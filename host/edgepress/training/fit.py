@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,10 @@ from edgepress.progress import Progress, Silent, Task
 from edgepress.training.batchnorm import StatisticsEstimator
 from edgepress.training.estimate import duration_in_words, seconds_per_batch, worth_estimating
 from edgepress.training.evaluate import flat, predict
+from edgepress.training.guidance import Guidance, Lessons, with_lessons
 from edgepress.training.objective import Objective
 from edgepress.training.seeds import seeded
 from edgepress.training.zeros import keep_zeros
-
-Loss = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -64,21 +63,6 @@ class FineTuned:
         return f"{what}, weights of epoch {self.best_epoch}"
 
 
-@dataclass(frozen=True)
-class Guidance:
-    """A second signal beside the targets, e.g. a teacher's.
-
-    Attributes:
-        signals: one array per model output, ``(n, ...)``, for the samples of the training split.
-        losses: one ``(signal, output) -> loss`` per output.
-        weight: its share of the loss; the targets have the rest.
-    """
-
-    signals: tuple[NDArray[Any], ...]
-    losses: tuple[Loss, ...]
-    weight: float
-
-
 def fine_tune(
     model: Any,
     data: TrainingData,
@@ -115,12 +99,14 @@ def fine_tune(
         keep_zeros(copy)
         judged = flat(copy)
         judged.compile(loss=list(objective.loss), loss_weights=list(objective.loss_weights) or None)
-        trained = judged if guidance is None else _with_signals(copy)
+        trained, lessons = (judged, None) if guidance is None else with_lessons(copy, guidance)
         steps = math.ceil(len(data.train) / objective.batch_size)
         rate = keras.optimizers.schedules.CosineDecay(learning_rate or objective.learning_rate, epochs * steps)
-        _compile(trained, objective, rate, guidance)
-        samples = _samples(data.train, guidance)
-        batches = samples.shuffle(len(data.train), seed=seed).batch(objective.batch_size).prefetch(2)
+        _compile(trained, objective, rate, guidance, lessons)
+        samples = _samples(data.train, lessons)
+        batches = samples.shuffle(len(data.train), seed=seed).batch(objective.batch_size)
+        if (augmentation := objective.augmentation) is not None:
+            batches = batches.map(lambda given, wanted: (augmentation(given), wanted))
         with (
             StatisticsEstimator(copy, data.train, seed) as statistics,
             shown.task(description, total=epochs * steps) as task,
@@ -132,7 +118,9 @@ def fine_tune(
                 batch_s = seconds_per_batch(trained, samples.batch(objective.batch_size))
                 duration = duration_in_words(epochs * (steps * batch_s + validation_s))
                 shown.note(f"{description}: about {duration} for {epochs} epochs of {steps} batches")
-            trained.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[*callbacks, run.callback()])
+            trained.fit(
+                batches.prefetch(2), epochs=epochs, shuffle=False, verbose=0, callbacks=[*callbacks, run.callback()]
+            )
             run.restore_best()
     return FineTuned(copy, tuple(run.history), run.best_epoch, guidance is not None)
 
@@ -202,13 +190,7 @@ class _Run:
         return loss if math.isfinite(loss) else math.inf
 
 
-def _with_signals(copy: Any) -> Any:
-    """A model over the same layers whose outputs stand twice: once for the targets, once for the signals."""
-    signals = [keras.layers.Identity(name=f"signal_{index}")(output) for index, output in enumerate(copy.outputs)]
-    return keras.Model(list(copy.inputs), [*copy.outputs, *signals])
-
-
-def _compile(model: Any, objective: Objective, rate: Any, guidance: Guidance | None) -> None:
+def _compile(model: Any, objective: Objective, rate: Any, guidance: Guidance | None, lessons: Lessons | None) -> None:
     if objective.optimizer:
         settings = {**objective.optimizer["config"], "learning_rate": keras.optimizers.schedules.serialize(rate)}
         optimizer = keras.optimizers.deserialize({**objective.optimizer, "config": settings})
@@ -216,19 +198,23 @@ def _compile(model: Any, objective: Objective, rate: Any, guidance: Guidance | N
         optimizer = keras.optimizers.Adam(rate)
     losses = list(objective.loss)
     weights = list(objective.loss_weights) or [1.0] * len(losses)
-    if guidance is not None:
-        weights = [share * weight for share in (1 - guidance.weight, guidance.weight) for weight in weights]
-        losses += list(guidance.losses)
+    if guidance is not None and lessons is not None:
+        learners = 1 + len(lessons.peers)
+        weights = [(1 - guidance.weight) * weight for weight in weights] * learners
+        losses *= learners
     # Keras would have XLA compile the step: on a CPU that makes a MobileNet's seven times slower (depthwise gradients).
     model.compile(optimizer=optimizer, loss=losses, loss_weights=weights, jit_compile=False)
 
 
-def _samples(train: Split, guidance: Guidance | None) -> Any:
+def _samples(train: Split, lessons: Lessons | None) -> Any:
     """A ``tf.data`` set of inputs and what is wanted for them, sample by sample, in order."""
     import tensorflow as tf
 
-    wanted = train.targets if guidance is None else (*train.targets, *guidance.signals)
-    return tf.data.Dataset.from_tensor_slices((_alone(train.inputs), _alone(wanted)))
+    given, wanted = train.inputs, train.targets
+    if lessons is not None:
+        given = (*given, *lessons.arrays)
+        wanted = wanted * (1 + len(lessons.peers))
+    return tf.data.Dataset.from_tensor_slices((_alone(given), _alone(wanted)))
 
 
 def _alone(arrays: Sequence[NDArray[Any]]) -> Any:

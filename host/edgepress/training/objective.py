@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,6 +55,8 @@ class Objective:
         batch_size: of fine-tuning.
         output_kinds: what each output holds.
         optimizer: Keras' configuration of the compiled optimizer (its learning rate is not used); empty: Adam.
+        augmentation: changes a batch of training inputs (a tensor; a tuple of several inputs), each time anew: a Keras
+            layer or a function of TensorFlow's.
     """
 
     loss: tuple[Any, ...]
@@ -64,6 +66,7 @@ class Objective:
     output_kinds: tuple[OutputKind, ...] = ("probabilities",)
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     loss_weights: tuple[float, ...] = ()
+    augmentation: Callable[[Any], Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values: what reports say and checkpoints are keyed by."""

@@ -7,7 +7,7 @@ import pytest
 
 from edgepress.compression import compress as module
 from edgepress.compression.compress import compress
-from edgepress.compression.recipe import DistillStep, FactorizeStep, PruneStep, Rank, Recipe, Width
+from edgepress.compression.recipe import DistillStep, FactorizeStep, PruneStep, Rank, Recipe, Scale
 from edgepress.compression.steps import StepOutcome
 from edgepress.errors import CompressionError
 from edgepress.training.objective import objective_of
@@ -16,7 +16,7 @@ from support.compress_models import blobs, compiled, dense_net, largest_differen
 # Without epochs: what fine-tuning does is tested where it is, and tracing it takes seconds each time.
 PRUNE = PruneStep(kind="prune", structure="filters", sparsity=0.5, epochs=0)
 FACTORIZE = FactorizeStep(kind="factorize", rank=Rank(fixed=4), epochs=0)
-DISTILL = DistillStep(kind="distill", student=Width(width=0.5), epochs=1)
+DISTILL = DistillStep(kind="distill", student=Scale(width=0.5), epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -198,11 +198,11 @@ def test_the_teacher_of_a_distill_step_helps_the_steps_before_it_that_train_the_
         helped.append(context.guidance is not None)
         return StepOutcome(model, context.conversion)
 
-    for key in (("prune", "weights"), ("distill", "response")):
+    for key in (("prune", "weights"), ("distill", "")):
         monkeypatch.setitem(module.STEPS, key, step)
     sparse = PruneStep(kind="prune", structure="weights", sparsity=0.5)
     teach = DistillStep(kind="distill")
-    student = DistillStep(kind="distill", student=Width(width=0.5))
+    student = DistillStep(kind="distill", student=Scale(width=0.5))
 
     compressed(small, data, sparse, sparse, teach, sparse, student, sparse)
 
@@ -235,7 +235,7 @@ def test_every_built_word_of_the_recipes_has_a_step():
         ("prune", "neurons"),
         ("prune", "layers"),
         ("factorize", "svd"),
-        ("distill", "response"),
+        ("distill", ""),
     }
 
 

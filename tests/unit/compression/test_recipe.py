@@ -83,6 +83,11 @@ def test_a_recipe_without_a_name_takes_its_file_s():
             ["step.1", "round_to goes with"],
         ),
         ('[[step]]\nkind = "distill"\nstudent = { width = 2.0 }', ["step.1.student", "2.0"]),
+        ('[[step]]\nkind = "distill"\nsignal = "respons"', ["step.1.signal", "'respons'", "'hint', 'attention'"]),
+        ('[[step]]\nkind = "distill"\nsignal = { hint = -1 }', ["step.1.signal.hint", "-1", "greater than 0"]),
+        ('[[step]]\nkind = "distill"\nlayers = { a = "b" }', ["step.1", "layers goes with signals other than"]),
+        ('[[step]]\nkind = "distill"\nmutual = true\nsignal = "hint"', ["step.1", "exchange their response"]),
+        ('[[step]]\nkind = "distill"\nstudent = { with = 0.5 }', ["step.1.student.with", "did you mean 'width'?"]),
         ('[[step]]\nkind = "distill"\ntemperature = inf', ["step.1.temperature", "inf", "finite"]),
         ('name = "../other"', ["name", "'../other'", "folders"]),
         ('name = ""', ["name", "''"]),
@@ -104,8 +109,6 @@ def test_a_mistake_is_named_with_its_file_place_value_and_what_is_allowed(text, 
         '[[step]]\nkind = "factorize"\nmethod = "tucker2"',
         '[[step]]\nkind = "factorize"\nmethod = "cp"',
         '[[step]]\nkind = "factorize"\nrank = { evbmf = true }',
-        '[[step]]\nkind = "distill"\nsignal = "feature"',
-        '[[step]]\nkind = "distill"\nsignal = "relation"',
         '[[step]]\nkind = "quantize"\nmethod = "qat"',
         '[[step]]\nkind = "quantize"\nmethod = "ladder"',
         '[convert]\nbackend = "ai-edge-quantizer"',
@@ -160,7 +163,7 @@ def test_models_in_a_recipe_are_found_beside_it(tmp_path):
     (tmp_path / "big.keras").write_bytes(b"a model")
     (tmp_path / "mine.toml").write_text('[[step]]\nkind = "distill"\nteacher = "big.keras"\n')
 
-    assert load_recipe(str(tmp_path / "mine.toml")).step[0].teacher == str(tmp_path / "big.keras")
+    assert load_recipe(str(tmp_path / "mine.toml")).step[0].teacher == (str(tmp_path / "big.keras"),)
 
 
 def test_a_model_that_is_not_beside_its_recipe_is_an_error(tmp_path):

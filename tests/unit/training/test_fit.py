@@ -9,7 +9,8 @@ import pytest
 from edgepress.data import Dataset, Split, TrainingData
 from edgepress.training import estimate
 from edgepress.training.evaluate import predict
-from edgepress.training.fit import Guidance, fine_tune
+from edgepress.training.fit import fine_tune
+from edgepress.training.guidance import Guidance, Lesson, Lessons
 from edgepress.training.metrics import metric_named
 from edgepress.training.objective import objective_of
 from edgepress.training.zeros import zero_masks
@@ -21,6 +22,17 @@ DATA = blobs(shape=(6,))
 
 def tuned(model, **settings):
     return fine_tune(model, DATA.training, objective_of(model, DATA), **{"epochs": 2, **settings})
+
+
+def told(weight, *signals):
+    """Guidance by what the first outputs are to be."""
+
+    def lessons(student):
+        wanted = [keras.Input(signal.shape[1:]) for signal in signals]
+        pairs = zip(student.outputs, wanted, strict=False)
+        return Lessons([Lesson(given, each, lambda a, b: (a - b) ** 2) for given, each in pairs], wanted, signals)
+
+    return Guidance(weight, lessons)
 
 
 class Recorder:
@@ -151,7 +163,7 @@ def test_frozen_layers_stay_frozen():
 def test_guidance_pulls_the_outputs_towards_its_signal():
     model = compiled(made(dense_net))
     signal = np.tile(np.array([[1.0, 0.0, 0.0]], np.float32), (len(DATA.train), 1))
-    guidance = Guidance((signal,), (lambda wanted, output: keras.ops.mean((wanted - output) ** 2, axis=-1),), 1.0)
+    guidance = told(1.0, signal)
     objective = objective_of(model, DATA)
 
     result = fine_tune(model, DATA.training, objective, epochs=1, learning_rate=0.05, guidance=guidance)
@@ -191,8 +203,7 @@ def test_an_output_whose_loss_weighs_nothing_is_not_trained(guided):
     dataset = Dataset.from_arrays(x, [values, values], x, [values, values])
     guidance = None
     if guided:
-        mean_squared = keras.losses.mean_squared_error
-        guidance = Guidance((values, values), (mean_squared, mean_squared), weight=0.5)
+        guidance = told(0.5, values)
 
     tuned_model = fine_tune(model, dataset.training, objective_of(model, dataset), epochs=1, guidance=guidance).model
 

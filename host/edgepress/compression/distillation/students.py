@@ -6,8 +6,10 @@ from typing import Any
 
 import keras
 
+from edgepress.compression.distillation.depth import with_depth
 from edgepress.compression.graph.reader import Graph, TensorRef, read
 from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured
+from edgepress.compression.recipe import Scale
 from edgepress.compression.steps import Change
 from edgepress.errors import CompressionError
 from edgepress.training.seeds import seeded
@@ -29,25 +31,30 @@ _SCALED = {  # layer class -> the setting that is its number of output features
 }
 
 
-def scaled_width(model: Any, width: float, seed: int) -> tuple[Any, tuple[Change, ...]]:
-    """Return an untrained model like ``model`` with ``width`` times its filters and units, and what was changed.
+def scaled(model: Any, scale: Scale, seed: int) -> tuple[Any, tuple[Change, ...]]:
+    """Return an untrained model like ``model``, shallower and narrower, and what was changed.
 
-    Numbers are rounded to multiples of 8 (at least 4). Layers that make the model's outputs keep theirs.
+    Depth: of residual blocks and layers that give what they were given in shape, the last ones are left out, so that of
+    each shape a share of ``depth`` remains, the one that made it included. Width: filters and units, rounded to
+    multiples of 8 (at least 4). Layers that make the model's outputs keep theirs.
 
     Raises:
-        CompressionError: the graph has a layer that does not follow a change of width.
+        CompressionError: the graph cannot be scaled so.
     """
     graph = read(model)
+    changed: list[Change] = []
+    if scale.depth < 1:
+        graph, left_out = with_depth(graph, scale.depth)
+        changed += [Change(name, "left out") for name in left_out]
     outputs = _output_layers(graph)
     replacements: dict[str, list[NewLayer]] = {}
-    changed: list[Change] = []
     with seeded(seed):
         for name, layer in graph.layers().items():
             setting = _SCALED.get(type(layer))
             if setting is None or name in outputs:
                 continue
             before = getattr(layer, setting)
-            after = _scaled(before, width, getattr(layer, "groups", 1))
+            after = _scaled(before, scale.width, getattr(layer, "groups", 1))
             if after != before:
                 replacements[name] = [NewLayer(reconfigured(layer, **{setting: after}))]
                 changed.append(Change(name, f"{before} -> {after} {setting}"))
@@ -55,7 +62,7 @@ def scaled_width(model: Any, width: float, seed: int) -> tuple[Any, tuple[Change
             student = rebuild(graph, replacements, copy_weights=False)
         except CompressionError as error:
             raise CompressionError(
-                f"this model cannot be scaled to a width of {width} ({error}): give a student of your own, "
+                f"this model cannot be scaled to a width of {scale.width:g} ({error}): give a student of your own, "
                 'student = "small.keras"'
             ) from error
     return student, tuple(changed)
