@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
+from edgepress.transport.conversation import Conversation
 from edgepress_agent.protocol.codec import to_wire
 from edgepress_agent.protocol.messages import (
     BlobState,
@@ -20,15 +18,13 @@ from edgepress_agent.protocol.wire import Wire
 
 COLLECT_TIMEOUT_S = 300.0  # a slow card deletes some hundred files a second
 
-Answer = TypeVar("Answer")
-
 
 @dataclass(frozen=True)
 class _Apps(Wire):
     apps: tuple[ReleaseState, ...]
 
 
-class ReleaseRequests(ABC):
+class ReleaseRequests(Conversation):
     """What an application uses, and how that is changed. Errors are those of every request."""
 
     def blob(self, sha256: str) -> BlobState:
@@ -74,16 +70,6 @@ class ReleaseRequests(ABC):
             keep: releases of each application beside the current one and the one it replaced.
         """
         return self._ask("gc", Collected, {"keep": keep, "dry_run": dry_run}, waits_s=COLLECT_TIMEOUT_S)
-
-    @abstractmethod
-    def _ask(
-        self,
-        verb: str,
-        answer: type[Answer],
-        params: Mapping[str, Any] | None = None,
-        blob: bytes | None = None,
-        waits_s: float = 0.0,
-    ) -> Answer: ...
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
-from edgepress.errors import AgentError, ProtocolError
+from edgepress.errors import AgentError
 from edgepress.progress import Task
+from edgepress.transport.conversation import Conversation
 from edgepress_agent.protocol.messages import BlobState
 
 PIECE_BYTES = 1 << 18
@@ -24,10 +23,8 @@ LONG_ROUND_TRIP_S = 0.01
 PIECES_ON_A_LONG_WAY = 8  # all that the window of OpenSSH's server takes
 COMMIT_TIMEOUT_S = 300.0  # a slow card hashes and syncs some MB a second
 
-Answer = TypeVar("Answer")
 
-
-class UploadRequests(ABC):
+class UploadRequests(Conversation):
     """Bringing content into the board's store."""
 
     def push(self, source: Path | bytes, sha256: str, progress_task: Task | None = None) -> None:
@@ -93,24 +90,3 @@ class UploadRequests(ABC):
             if progress_task is not None:
                 progress_task.update(end, total)
         return state
-
-    @abstractmethod
-    def _ask(
-        self,
-        verb: str,
-        answer: type[Answer],
-        params: Mapping[str, Any] | None = None,
-        blob: bytes | None = None,
-        waits_s: float = 0.0,
-    ) -> Answer: ...
-
-    @abstractmethod
-    def _begin(self, verb: str, params: Mapping[str, Any], blob: bytes | None = None) -> int:
-        """Send a request and return its number."""
-
-    @abstractmethod
-    def _finish(self, verb: str, answer: type[Answer], request_id: int) -> Answer:
-        """Return the answer to a request that was begun; requests are answered in their order."""
-
-    @abstractmethod
-    def _violation(self, what: str) -> ProtocolError: ...
