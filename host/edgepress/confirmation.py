@@ -168,7 +168,7 @@ def _judged(device: Device, candidate: Candidate, trial: Trial | None, way: Way,
     )
     count = len(goldens.inputs[0])
     check = check_outputs(goldens, candidate.model, tuple(array[:count] for array in outputs))
-    subject = replace(candidate.subject, output_check=str(check.level))
+    subject = replace(candidate.subject, output_check=str(check.level), output_check_reason=check.message)
     if trial is not None:
         real = to_real(candidate.model, tuple(array[count:] for array in outputs))
         subject = replace(subject, board_metric=judged_value(trial.metric, real, trial.sample))

@@ -42,7 +42,7 @@ class Subject:
         model: name of the Keras model or of the file.
         recipe, recipe_id, compression: None for a file measured as it came; ``compression`` is the report's dictionary.
         metric, metric_higher_is_better, metric_samples, host_metric, board_metric: None without data.
-        output_check: level, or None where nothing was compared.
+        output_check, output_check_reason: level, and the sentence that says why; None where nothing was compared.
         source_sha256: of the Keras model.
         project: git commit of the user's project, as :func:`edgepress.table.project.project_state` names it.
     """
@@ -59,6 +59,7 @@ class Subject:
     host_metric: MetricValue | None = None
     board_metric: MetricValue | None = None
     output_check: str | None = None
+    output_check_reason: str | None = None
     source_sha256: str | None = None
     project: str | None = None
 
@@ -175,7 +176,7 @@ def derive(evidence: Evidence) -> Result:
         energy_per_run_j=_energy_j(run, latency.p50_ns),
         output_check=subject.output_check,
         verdict=str(verdict.name),
-        warnings=(*verdict.warnings, *_delegation(run, known)),
+        warnings=(*verdict.warnings, *_delegation(run, known), *_disagreement(subject)),
         emulated=bool(facts and facts.emulated),
         board_model=facts.model if facts else None,
         kernel=facts.kernel if facts else None,
@@ -227,6 +228,13 @@ def _delegation(run: RunReport, known: Provenance) -> Iterator[MeasurementWarnin
             "provision NAME --runtime ai-edge-litert`)",
             {"delegate_nodes": 0},
         )
+
+
+def _disagreement(subject: Subject) -> Iterator[MeasurementWarning]:
+    """Why outputs are wrong, or differ and may."""
+    code = {"as good": "outputs-as-good", "wrong": "outputs-wrong"}.get(subject.output_check or "")
+    if code is not None and subject.output_check_reason is not None:
+        yield MeasurementWarning(code, subject.output_check_reason)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 
 from edgepress.errors import TableError
 from edgepress.table.recording import MetricValue, Subject, result_of_run
+from edgepress.table.render import render
 from support.table_rows import FACTS, MIB, job_report, process_run, result, run_report, steady_run, tflite_model
 
 
@@ -80,3 +81,15 @@ def test_a_job_without_a_plan_measured_nothing() -> None:
     run = steady_run()
     with pytest.raises(TableError, match="no plan"):
         result_of_run(run, job_report(run, plan=None), tflite_model(), Subject("digits"), "pi4")
+
+
+@pytest.mark.parametrize(
+    ("level", "code"), [("as good", "outputs-as-good"), ("wrong", "outputs-wrong"), ("identical", None), (None, None)]
+)
+def test_a_row_says_why_its_outputs_are_wrong_or_differ_and_may(level: str | None, code: str | None) -> None:
+    row = result("int8", output_check=level, output_check_reason="output 'a' differs by 40 steps")
+    said = {warning.code: warning.message for warning in row.warnings}
+    assert said == ({code: "output 'a' differs by 40 steps"} if code else {})
+    if code:
+        assert code in render([row], "text")
+        assert "output 'a' differs by 40 steps" in render([row], "markdown")
