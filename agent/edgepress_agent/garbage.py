@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import DefaultDict, List, Set, Tuple
 
 from edgepress_agent import launch
+from edgepress_agent.age import age_s
 from edgepress_agent.durable import remove_debris, remove_folder
 from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
@@ -45,9 +45,9 @@ def collect(home: Home, keep: int, dry_run: bool) -> Collected:
     releases = [f"{app}/{release}" for app in store.apps() for release in store.trim(app, keep, bin_.take)]
     used = _used_by_releases(store, releases) | _used_by_jobs(home)
     blobs = [blob for blob in (*home.models.glob("*"), *home.inputs.glob("*")) if blob.stem not in used]
-    recent = [blob for blob in blobs if _age_s(blob) < RECENT_S]
+    recent = [blob for blob in blobs if age_s(blob, home.system) < RECENT_S]
     unused = [blob for blob in blobs if blob not in recent]
-    uploads = [part for part in home.incoming.glob("*") if _age_s(part) > UPLOAD_KEPT_S]
+    uploads = [part for part in home.incoming.glob("*") if age_s(part, home.system) > UPLOAD_KEPT_S]
     agents = _unused_agents(home)
     for file in (*unused, *uploads, *agents):
         bin_.take(file)
@@ -115,7 +115,3 @@ def _unused_agents(home: Home) -> List[Path]:
     current = (home.agents / "current.pyz").resolve()
     archives = [path for path in home.agents.glob("*.pyz") if not path.is_symlink() and path != current]
     return [path for path in archives if not launch.is_in_use(path)]
-
-
-def _age_s(path: Path) -> float:
-    return time.time() - path.stat().st_mtime

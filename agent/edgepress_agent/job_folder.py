@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional, Tuple
 
+from edgepress_agent.age import age_s
 from edgepress_agent.durable import replace_file
 from edgepress_agent.faults import failure_of
 from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
@@ -84,9 +84,9 @@ class JobFolder:
             return None
         return status.st_ino, status.st_mtime_ns
 
-    def unchanged_for_s(self) -> float:
-        """Return how long ago the state was last written, by the board's clock."""
-        return time.time() - (self.path / "state.json").stat().st_mtime
+    def unchanged_for_s(self, system: Path) -> float:
+        """Return how long ago the state was last written. ``system`` is where ``/proc`` is."""
+        return age_s(self.path / "state.json", system)
 
     def write_state(self, state: JobState) -> JobState:
         """Write a state that is not final. It need not outlast a power cut: the job does not either."""

@@ -174,7 +174,8 @@ class JobStore:
         for state in self.states():
             kept_s = MEASUREMENT_KEPT_S if state.kind == "benchmark" else OTHERS_KEPT_S
             with contextlib.suppress(Fault, FileNotFoundError):  # its host, or another one's agent, was quicker
-                if state.status in FINAL and self._folder(state.job_id).unchanged_for_s() > kept_s:
+                unchanged_s = self._folder(state.job_id).unchanged_for_s(self._home.system)
+                if state.status in FINAL and unchanged_s > kept_s:
                     self.acknowledge(state.job_id)
 
     def _signal_until_dead(self, folder: JobFolder, number: signal.Signals, patience_s: float) -> bool:

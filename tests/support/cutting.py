@@ -31,6 +31,7 @@ from typing import Any
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.frames import StreamEnded, encode_frame, read_frame
 from edgepress_agent.server import Server
+from support.made_up_board import board_on_for
 
 HERE = Path(__file__).parent
 # Kind of cut -> errno (0: SIGKILL), and whether it lasts. A full disk that lasts still takes names and links.
@@ -208,11 +209,44 @@ class Scenario:
     settle: Callable[[Home], None]
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What was found after a cut: what the host had been told and what was in use, and how long the next call took."""
+
+    outcome: str
+    recovery_s: float
+
+
+def judge(scenario: Scenario, home: Home, said: str, *, keeps_its_word: bool = True) -> Judged:
+    """Say what a cut has left, let the next call repair it, and see that everything works again.
+
+    Args:
+        said: what the host was told: "done", "refused", or "lost" when it was told nothing.
+        keeps_its_word: False where after the last rename there is no disk any more to go back on.
+
+    Raises:
+        Exception: whatever else than AssertionError comes of a call; any is a bad state.
+    """
+    allowed = (scenario.old, scenario.new)
+    before = scenario.seen(home)
+    assert before in allowed, f"{before} at once"
+    if keeps_its_word:
+        allowed = {"done": (scenario.new,), "refused": (scenario.old,)}.get(said, allowed)
+    begun = time.monotonic()
+    scenario.recover(home)
+    recovery_s = time.monotonic() - begun
+    after = scenario.seen(home)
+    assert after in allowed, f"{after} after recovery, although it was {said}"
+    scenario.settle(home)
+    return Judged(f"{said}: {before if before == after else f'{before}, then {after}'}", recovery_s)
+
+
 class Stage:
     """Runs scenarios in copies of their homes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._system = board_on_for(folder / "system", days=100)
         self._plan = Plan(folder / "plan")
 
     def points(self, scenario: Scenario, cut: str, every: int) -> Found:
@@ -238,18 +272,9 @@ class Stage:
                 else:
                     with self._plan.armed(home.root, at, *CALL_CUTS[cut]):
                         said = self._act(scenario, home)[0]
-                allowed = {"done": (scenario.new,), "refused": (scenario.old,)}.get(said, (scenario.old, scenario.new))
-                if cut == "EIO from then on":  # after the last rename there is no disk any more to go back on
-                    allowed = (scenario.old, scenario.new)
-                before = scenario.seen(home)
-                assert before in (scenario.old, scenario.new), f"{before} at once"
-                begun = time.monotonic()
-                scenario.recover(home)
-                found.longest_recovery_s = max(found.longest_recovery_s, time.monotonic() - begun)
-                after = scenario.seen(home)
-                assert after in allowed, f"{after} after recovery, although it was {said}"
-                found.outcomes[f"{said}: {before if before == after else f'{before}, then {after}'}"] += 1
-                scenario.settle(home)
+                judged = judge(scenario, home, said, keeps_its_word=cut != "EIO from then on")
+                found.longest_recovery_s = max(found.longest_recovery_s, judged.recovery_s)
+                found.outcomes[judged.outcome] += 1
             except Exception as error:
                 found.bad.append(f"{at}: {type(error).__name__}: {error}")
                 traceback.print_exc()
@@ -279,7 +304,7 @@ class Stage:
         root = self._folder / "home"
         subprocess.run(["cp", "-a", str(template.root), str(root)], check=True)  # with its hard links
         try:
-            yield Home(root)
+            yield Home(root, self._system)
         finally:
             shutil.rmtree(root)
 

@@ -34,6 +34,13 @@ def make_board(root: Path, **changes: str | None) -> Path:
     return root
 
 
+def board_on_for(root: Path, days: float) -> Path:
+    """Write the only file of a board that says how long it has been on."""
+    (root / "proc").mkdir(parents=True)
+    (root / "proc/uptime").write_text(f"{days * 86_400:.2f} 0.00\n")
+    return root
+
+
 def add_vcgencmd(root: Path, **answers: str) -> None:
     """Give a board a vcgencmd that knows these commands."""
     program = root / "usr/bin/vcgencmd"

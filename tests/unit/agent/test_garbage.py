@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,22 @@ from edgepress_agent.job_folder import JobFolder
 from edgepress_agent.protocol.messages import Collected, ReleaseSpec
 from edgepress_agent.releases import ReleaseStore
 from support.agent_process import AgentProcess, configuration, evaluate
+from support.made_up_board import board_on_for
 
 NOTHING = Collected((), 0, 0, 0, 0, 0)
+
+
+@pytest.fixture(autouse=True)
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The board of these tests has been on for long, whatever this machine has."""
+    root = board_on_for(tmp_path / "system", days=100)
+    monkeypatch.setenv("EDGEPRESS_SYSTEM_ROOT", str(root))
+    return root
+
+
+@pytest.fixture
+def home(home: Home, system: Path) -> Home:
+    return replace(home, system=system)
 
 
 def push(home: Home, content: bytes) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from edgepress_agent.home import Home
 from edgepress_agent.job_folder import RESERVE_BYTES, JobFolder, first_state
+from edgepress_agent.jobs import JobStore
 from edgepress_agent.protocol.codec import dumps, from_wire, loads, to_wire
 from edgepress_agent.protocol.messages import InstallSpec, JobSpec, JobState, LockState
 from support.agent_process import (
@@ -26,6 +27,7 @@ from support.agent_process import (
     evaluate,
     files_of_at_most,
 )
+from support.made_up_board import board_on_for
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -342,21 +344,24 @@ def test_a_job_that_has_no_room_to_begin_with_leaves_nothing_behind(home: Home, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "days", "kept"),
-    [("benchmark", 2, True), ("benchmark", 31, False), ("evaluate", 0.9, True), ("evaluate", 1.1, False)],
+    ("kind", "days", "days_on", "kept"),
+    [
+        ("benchmark", 2, 100, True),
+        ("benchmark", 31, 100, False),
+        ("evaluate", 0.9, 100, True),
+        ("evaluate", 1.1, 100, False),
+        ("benchmark", 9000, 29, True),  # the clock has jumped: 9000 days ago the board was not on
+    ],
 )
 def test_what_nobody_came_back_for_is_kept_a_month_when_it_was_measured_and_else_a_day(
-    agent: AgentProcess, home: Home, kind: str, days: float, kept: bool
+    home: Home, tmp_path: Path, kind: str, days: float, days_on: float, kept: bool
 ) -> None:
-    sha256 = agent.push_model("smoke.tflite")
-    left = agent.start(benchmark(replace(configuration(sha256), runtime_name="none")))
-    final = replace(agent.wait_until(left, "failed"), kind=kind)
-    state = home.jobs / left / "state.json"
-    state.write_bytes(dumps(to_wire(final)))
-    then = time.time() - days * 86_400
-    os.utime(state, (then, then))
-    agent.run(benchmark(configuration(sha256), plan=replace(QUICK, processes=1)))
-    assert (home.jobs / left).is_dir() == kept
+    left = JobFolder(home.jobs / "20260101T000000000-00000000")
+    left.path.mkdir(parents=True)
+    left.write_state(replace(first_state(left.job_id, JobSpec(kind, "me@here")), status="ended"))
+    os.utime(left.path / "state.json", (time.time() - days * 86_400,) * 2)
+    JobStore(replace(home, system=board_on_for(tmp_path / "system", days_on))).tidy_up()
+    assert left.path.is_dir() == kept
 
 
 def test_a_job_of_another_version_of_the_agent_hides_no_other(agent: AgentProcess, home: Home) -> None:
