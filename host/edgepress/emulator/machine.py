@@ -240,10 +240,11 @@ class Machine:
         return process.command(self.hardware, self.image.kernel, initrd, disk, self.folder, port)
 
     def _wait_for_greeting(self, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not _greets(self.port):
+        begun = time.monotonic()
+        # More and more patient: each attempt costs the board a process, and those given up would keep it from the next.
+        while not _greets(self.port, max(_BANNER_TIMEOUT_S, (time.monotonic() - begun) / 4)):
             off = self.pid is None
-            if off or time.monotonic() > deadline:
+            if off or time.monotonic() - begun > timeout_s:
                 what = "went off again" if off else f"did not answer within {timeout_s:g} s"
                 raise EmulatorError(f"{self.name} {what}. The end of its console: {self.console()[-1500:]}", self.name)
             time.sleep(0.05)
@@ -288,10 +289,10 @@ def _save(folder: Path, settings: Settings) -> None:
     write_atomically(folder / SETTINGS, json.dumps(content, indent=1) + "\n")
 
 
-def _greets(port: int) -> bool:
+def _greets(port: int, timeout_s: float) -> bool:
     """Whether an SSH server says who it is. QEMU accepts connections for a guest that is not listening yet."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=_BANNER_TIMEOUT_S) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False
