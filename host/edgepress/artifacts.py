@@ -198,6 +198,7 @@ def _make(
         seed=seed,
         progress=progress,
         checkpoints=checkpoints,
+        pool=pool,
     )
     directory.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))

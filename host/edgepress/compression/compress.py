@@ -32,6 +32,7 @@ from edgepress.training.evaluate import predict
 from edgepress.training.metrics import metric_named
 from edgepress.training.objective import Objective
 from edgepress_converters.options import ConversionOptions
+from edgepress_converters.pool import WorkerPool
 
 # (kind, its word) -> the step; the word is ``structure`` or ``method``, empty where there is one implementation.
 STEPS: dict[tuple[str, str], Step] = {
@@ -79,6 +80,7 @@ def compress(
     seed: int = 0,
     progress: Progress | None = None,
     checkpoints: Path | None = None,
+    pool: WorkerPool | None = None,
 ) -> Compressed:
     """Run a recipe's steps, in order. The model that came in is not changed.
 
@@ -86,6 +88,7 @@ def compress(
         judge: asks the board, for steps that choose by measurement.
         checkpoints: a folder for the model after each step; a call with the same model, data, objective and seed takes
             over from there the first steps that have the same settings.
+        pool: makes and runs the files of steps that are judged by these.
 
     Raises:
         ModelError: the model is no functional or Sequential model.
@@ -101,6 +104,7 @@ def compress(
         seed=seed,
         progress=progress,
         answers=checkpoints / "answers" if checkpoints is not None else None,
+        pool=pool,
     )
     for settings in recipe.step:
         if isinstance(settings, DistillStep):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgepress_agent.protocol.messages import RunReport
     from edgepress_converters.model import TFLiteModel
     from edgepress_converters.options import ConversionOptions
+    from edgepress_converters.pool import WorkerPool
 
 _CHANNEL_MULTIPLE = 8  # what most kernels work on at a time
 
@@ -60,6 +61,7 @@ class StepContext:
         judge: asks the board, or None: then the step takes its default, and its entry says "not measured".
         seed: of every random choice the step makes.
         progress: where it says how far it is.
+        pool: makes and runs TFLite files, for steps that are judged by these; None: such a step starts one of its own.
         guidance: what a distill step that follows will train this model with, for the fine-tuning before it; None: none
             follows, or it trains another model.
         answers: a folder for what teachers answered, which costs time to ask again; None: it is not kept.
@@ -72,6 +74,7 @@ class StepContext:
     judge: Judge | None = None
     seed: int = 0
     progress: Progress = field(default_factory=Silent)
+    pool: WorkerPool | None = None
     guidance: Callable[[], Guidance] | None = None
     answers: Path | None = None
 
