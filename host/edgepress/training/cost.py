@@ -12,6 +12,7 @@ import numpy as np
 
 from edgepress.compression.graph.liveness import peak_activation_bytes
 from edgepress.compression.graph.reader import Graph, Node, Shape, read
+from edgepress.compression.quantization.layers import FakeQuant
 
 _layers = keras.layers
 _RECURRENT = (_layers.LSTM, _layers.GRU, _layers.SimpleRNN)
@@ -20,7 +21,7 @@ _RECURRENT = (_layers.LSTM, _layers.GRU, _layers.SimpleRNN)
 @dataclass(frozen=True)
 class Cost:
     """Attributes:
-    parameters: all weights, BatchNorm statistics included; a shared layer's once.
+    parameters: all weights, BatchNorm statistics included, ranges for int8 not; a shared layer's once.
     weight_bytes: of these, in the types that the Keras model has them in.
     peak_activation_bytes: of one sample in float32, see
         :func:`~edgepress.compression.graph.liveness.peak_activation_bytes`.
@@ -50,9 +51,11 @@ def cost_of(model: Any) -> Cost:
             macs += count
         elif node.is_layer and any(len(weight.shape) > 1 for weight in node.operation.weights):
             uncounted.append(node.name)
+    ranges = {id(w) for x in graph.layers().values() if isinstance(x, FakeQuant) for w in x.weights}
+    weights = [weight for weight in model.weights if id(weight) not in ranges]
     return Cost(
-        parameters=int(model.count_params()),
-        weight_bytes=sum(_size(w) * np.dtype(w.dtype).itemsize for w in model.weights),
+        parameters=sum(map(_size, weights)),
+        weight_bytes=sum(_size(w) * np.dtype(w.dtype).itemsize for w in weights),
         peak_activation_bytes=peak_activation_bytes(graph),
         macs=macs,
         uncounted=tuple(dict.fromkeys(uncounted)),

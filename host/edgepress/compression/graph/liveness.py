@@ -8,6 +8,7 @@ import keras
 from keras.src import ops as operations
 
 from edgepress.compression.graph.reader import Graph, Node, Shape, TensorRef
+from edgepress.compression.quantization.layers import FakeQuant
 
 _FLOAT32_BYTES = 4
 
@@ -22,6 +23,7 @@ _VIEWS = (
     operations.numpy.Reshape,
     operations.numpy.ExpandDims,
     operations.numpy.Squeeze,
+    FakeQuant,
 )
 # What a converter folds into the layer before, where nobody else reads what that one makes.
 _FOLDED = (keras.layers.BatchNormalization, keras.layers.ReLU, operations.nn.Relu, operations.nn.Relu6)

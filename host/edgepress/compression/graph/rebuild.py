@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ def rebuild(
     replacements: Mapping[str, Sequence[NewLayer]] | None = None,
     *,
     copy_weights: bool = True,
+    after: Callable[[TensorRef, Any], Any] | None = None,
 ) -> Any:
     """Build a new functional model from ``graph``.
 
@@ -45,6 +46,8 @@ def rebuild(
     Args:
         replacements: by name of a layer, what takes its place: one layer, or several called one after the other.
         copy_weights: False leaves layers that are not replaced with fresh weights (for students).
+        after: is shown each tensor as it is made, the model's inputs first, and returns what stands for it in what
+            follows.
 
     Raises:
         CompressionError: the replaced layers do not fit the rest; the message names the first that does not.
@@ -56,15 +59,19 @@ def rebuild(
 
     chains: dict[str, list[NewLayer]] = {}
     tensors: dict[TensorRef, Any] = {}
+    inputs: dict[TensorRef, Any] = {}
     for node in graph.nodes:
         if node.name not in chains:
             chains[node.name] = list(replacements.get(node.name) or [copied(node, copy_weights)])
         outputs = _call(node, chains[node.name], tensors)
         for position, output in enumerate(keras.tree.flatten(outputs)):
-            tensors[TensorRef(node.index, position)] = output
+            ref = TensorRef(node.index, position)
+            if ref in graph.inputs:
+                inputs[ref] = output
+            tensors[ref] = after(ref, output) if after is not None else output
 
     model = keras.Model(
-        keras.tree.map_structure(tensors.__getitem__, graph.input_structure),
+        keras.tree.map_structure(inputs.__getitem__, graph.input_structure),
         keras.tree.map_structure(tensors.__getitem__, graph.output_structure),
         name=graph.name,
     )

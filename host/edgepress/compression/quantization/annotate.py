@@ -1,0 +1,137 @@
+"""A model with a range on every tensor that int8 kernels round: what is calibrated, trained, and converted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from edgepress.compression.graph.reader import Graph, Node, TensorRef, read
+from edgepress.compression.graph.rebuild import NewLayer, rebuild
+from edgepress.compression.quantization.decompose import decompose
+from edgepress.compression.quantization.folding import fold_batchnorm
+from edgepress.compression.quantization.layers import QUANTIZED, FakeQuant, registered
+from edgepress.compression.quantization.placement import placements, role_of
+from edgepress.compression.steps import Skip
+from edgepress.errors import CompressionError
+
+
+@registered
+class StaysFloat(keras.layers.Layer):  # type: ignore[misc]
+    """Keeps the operator before it in float, where the converter would give it integers unasked.
+
+    With a batch of 1, as models are exported, it is a REVERSE_SEQUENCE of one element: an operator that changes
+    nothing, has no int8 kernel, and is left in place by every optimizer (a cast forth and back is two, and loses bits).
+    """
+
+    def call(self, inputs: Any) -> Any:
+        if inputs.shape[0] != 1:
+            return inputs
+        return tf.reverse_sequence(inputs, [1], seq_axis=1, batch_axis=0)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """Attributes:
+    model: computes as its int8 file will, once it has ranges (:func:`.ranges.set_ranges`).
+    left: what stays float: layers without int8 kernels, and those that were to be left.
+    allow_float: names that the conversion has to allow for that (``ConversionOptions.allow_float``).
+    """
+
+    model: Any
+    left: tuple[Skip, ...]
+    allow_float: tuple[str, ...]
+
+
+def annotate(model: Any, *, left_float: frozenset[str] = frozenset()) -> Annotated:
+    """Return a model that rounds weights and activations as TFLite's int8 kernels do; its ranges are still to be set.
+
+    BatchNormalization is folded first. Convolutions have a scale for each filter, Dense layers one. Layers keep their
+    names; the range behind ``x`` is a :class:`.layers.FakeQuant` called ``x_range``.
+
+    Args:
+        left_float: names of layers to leave in float.
+
+    Raises:
+        CompressionError: no layer has a name in ``left_float``. ModelError: no functional or Sequential model.
+    """
+    folded = fold_batchnorm(model).model
+    graph = read(decompose(folded, left_float))
+    unknown = left_float - {node.name for node in (*read(folded).nodes, *graph.nodes)}
+    if unknown:
+        raise CompressionError(
+            f"cannot leave {', '.join(sorted(unknown))} in float: {model.name!r} has no such layer once its "
+            "BatchNormalization is folded"
+        )
+    ranges = _Ranges(graph, left_float)
+    replacements = {
+        node.name: [_quantized(node)]
+        for node in graph.nodes
+        if type(node.operation) in QUANTIZED and node.name not in left_float
+    }
+    left = _left(graph, left_float)
+    rebuilt = rebuild(graph, replacements, after=ranges.behind)
+    return Annotated(rebuilt, left, (*(skip.layer for skip in left), *ranges.barriers))
+
+
+def fake_quants(model: Any) -> dict[str, FakeQuant]:
+    """Return a model's ranges by name, those that are prescribed included."""
+    return {name: layer for name, layer in read(model).layers().items() if isinstance(layer, FakeQuant)}
+
+
+class _Ranges:
+    """Puts what rounds behind the tensors of a graph, as it is built."""
+
+    def __init__(self, graph: Graph, left_float: frozenset[str]) -> None:
+        self._graph = graph
+        self._left_float = left_float
+        self._placed = placements(graph, left_float)
+        self._made: dict[TensorRef, FakeQuant] = {}
+        self._names: set[str] = {node.name for node in graph.nodes}
+        self.barriers: list[str] = []
+
+    def behind(self, ref: TensorRef, tensor: Any) -> Any:
+        """Return what stands for a tensor in what follows."""
+        node = self._graph.nodes[ref.node]
+        if not keras.backend.is_float_dtype(tensor.dtype):
+            return tensor
+        if node.name in self._left_float and len(tensor.shape) > 1:
+            self.barriers.append(self._name(f"{node.name}_float"))
+            tensor = StaysFloat(name=self.barriers[-1])(tensor)
+        placed = self._placed.get(ref)
+        if placed is None:
+            return tensor
+        known = self._made.get(placed.of)
+        if known is not None:
+            return known(tensor, observe=False)
+        made = self._made[placed.of] = FakeQuant(placed.bounds, name=self._name(f"{node.name}_range"))
+        return made(tensor)
+
+    def _name(self, wanted: str) -> str:
+        name, number = wanted, 1
+        while name in self._names:
+            number += 1
+            name = f"{wanted}_{number}"
+        self._names.add(name)
+        return name
+
+
+def _quantized(node: Node) -> NewLayer:
+    layer = node.operation
+    made = QUANTIZED[type(layer)].from_config({**layer.get_config(), "name": node.name})
+    return NewLayer(made, layer.get_weights())
+
+
+def _left(graph: Graph, left_float: frozenset[str]) -> tuple[Skip, ...]:
+    left = {}
+    for node in graph.nodes:
+        if role_of(node, left_float) == "float":
+            kind = type(node.operation).__name__
+            why = "to be left in float" if node.name in left_float else f"no rule for {kind} in int8"
+            left[node.name] = Skip(node.name, why)
+    return tuple(left.values())

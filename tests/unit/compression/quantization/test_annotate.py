@@ -1,0 +1,145 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from edgepress.compression.graph.reader import read
+from edgepress.compression.quantization.annotate import annotate, fake_quants
+from edgepress.compression.quantization.layers import FakeQuant
+from edgepress.compression.quantization.ranges import not_rounding, set_ranges
+from edgepress.errors import CompressionError
+from edgepress.training.cost import cost_of
+from edgepress.training.evaluate import predict
+from support.compress_models import inputs_for, largest_difference, made, models, randomised, residual_cnn
+
+layers = keras.layers
+
+
+def annotated(outputs_of, shape=(6, 6, 4), **settings):
+    inputs = keras.Input(shape, name="in")
+    return annotate(randomised(keras.Model(inputs, outputs_of(inputs))), **settings)
+
+
+def bounds(model):
+    return {name: layer.bounds for name, layer in fake_quants(model).items()}
+
+
+def test_each_tensor_between_operators_has_a_range_behind_its_activation():
+    model = annotate(made(residual_cnn)).model
+
+    assert set(fake_quants(model)) == {
+        *("picture_range", "stem_range", "wide_relu_range", "depthwise_range", "project_range", "add_range"),
+        *("head_range", "features_range", "classes_range", "classes_softmax_range"),
+    }
+
+
+def test_functions_have_the_ranges_that_tflite_prescribes():
+    def outputs_of(x):
+        x = layers.Conv2D(4, 3, name="a", activation="relu6")(x)
+        x = layers.Conv2D(4, 1, name="b", activation="sigmoid")(x)
+        x = layers.Activation("tanh", name="c")(x)
+        return layers.Softmax(name="d")(x)
+
+    assert bounds(annotated(outputs_of).model) == {
+        "in_range": None,
+        "a_range": (0, 6),
+        "b_range": None,
+        "b_sigmoid_range": (0, 255 / 256),
+        "c_range": (-1, 127 / 128),
+        "d_range": (0, 255 / 256),
+    }
+
+
+def test_what_is_joined_takes_the_range_of_the_whole_and_averages_that_of_their_source():
+    def outputs_of(x):
+        left = layers.Conv2D(4, 1, activation="relu", name="left")(x)
+        right = layers.MaxPooling2D(1)(layers.Conv2D(4, 1, name="right")(x))
+        joined = layers.Concatenate(name="joined")([left, right])
+        return layers.Conv2D(2, 1, name="last")(layers.AveragePooling2D(2, name="mean")(joined))
+
+    model = annotated(outputs_of).model
+
+    assert set(fake_quants(model)) == {"in_range", "joined_range", "last_range"}
+    assert len(read(model).calls("joined_range")) == 2  # behind the pooling again
+
+
+def test_a_batchnorm_that_nothing_took_in_is_an_operator_of_its_own():
+    def outputs_of(x):
+        return layers.Conv2D(3, 1, name="last")(layers.BatchNormalization(name="norm")(layers.MaxPooling2D()(x)))
+
+    model = annotated(outputs_of).model
+
+    assert set(fake_quants(model)) == {"in_range", "norm_range", "last_range"}
+
+
+def test_layers_without_integer_kernels_and_those_to_be_left_are_named():
+    def outputs_of(x):
+        return layers.Conv2D(3, 1, name="last")(layers.LayerNormalization(name="norm")(x))
+
+    found = annotated(outputs_of, left_float=frozenset({"last"}))
+
+    assert [skip.layer for skip in found.left] == ["norm", "last"]
+    assert found.allow_float == ("norm", "last", "last_float")
+    assert type(read(found.model).layers()["last"]) is layers.Conv2D
+
+
+def test_a_layer_to_be_left_that_is_not_there_is_an_error():
+    with pytest.raises(CompressionError, match="cannot leave nothing in float"):
+        annotate(made(residual_cnn), left_float=frozenset({"nothing"}))
+
+
+def test_a_saved_model_with_ranges_says_the_same_when_it_is_opened(tmp_path):
+    model = annotate(randomised(made(residual_cnn))).model
+    model = set_ranges(model, inputs_for(model))
+
+    model.save(tmp_path / "model.keras")
+
+    assert largest_difference(model, keras.models.load_model(tmp_path / "model.keras")) == 0
+
+
+def test_ranges_cost_neither_parameters_nor_activation_memory():
+    model = made(residual_cnn)
+
+    before, after = cost_of(model), cost_of(annotate(model).model)
+
+    assert after.macs == before.macs
+    assert after.peak_activation_bytes == before.peak_activation_bytes
+    assert after.uncounted == ()
+    assert after.parameters < before.parameters  # by the BatchNormalization's
+
+
+@settings(max_examples=6, deadline=None)
+@given(models())
+def test_any_graph_computes_the_same_while_nothing_is_rounded(model):
+    copy = annotate(model).model
+    inputs = inputs_for(model)
+
+    with not_rounding(copy, {}):
+        exact = predict(copy, inputs)
+
+    for wanted, given_ in zip(predict(model, inputs), exact, strict=True):
+        np.testing.assert_allclose(given_, wanted, rtol=0, atol=1e-4 * max(1e-3, float(np.abs(wanted).max())))
+
+
+def test_a_channel_of_zeros_is_rounded_to_zeros():
+    conv = annotated(lambda x: layers.Conv2D(3, 1, name="conv")(x)).model.get_layer("conv")
+    kernel = np.asarray(conv.kernel)
+    kernel[..., 1] = 0
+
+    rounded = np.asarray(conv.per_channel(keras.ops.convert_to_tensor(kernel)))
+
+    assert not rounded[..., 1].any()
+    assert np.abs(rounded - kernel).max() <= np.abs(kernel).max() / 254 * 1.001
+
+
+def test_a_range_follows_the_batches_while_the_model_trains_and_then_stands_still():
+    layer = FakeQuant()
+    layer.build((None, 2))
+    layer.set_range(-1.0, 1.0)
+
+    layer(np.array([[-3.0, 5.0]], np.float32), training=False)
+    assert float(layer.maximum) == 1.0
+    layer(np.array([[-3.0, 5.0]], np.float32), training=True)
+
+    assert float(layer.maximum) == pytest.approx(1.04)
+    assert float(layer.minimum) == pytest.approx(-1.02)
