@@ -38,11 +38,11 @@ LINES = RESULTS / "pruning_coverage.jsonl"
 TABLE = RESULTS / "pruning_coverage.md"
 SPARSITY = 0.5
 ROUND_TO = 8
-PROOF = 2  # 1: BatchNorm weights were moved at random; 2: biases and scales that have one value throughout, too
+PROOF = 3  # 2: biases and scales that have one value throughout were moved, too; 3: statistics of the activations
 LARGEST = 200_000_000  # parameters: converting more takes more memory than the machine has
 PROCESSES = 6
 CALIBRATION_SAMPLES = 4  # of noise: the weights are random, too
-ALLOWED_FLOAT = ("RSQRT",)  # of LayerNormalization, which TensorFlow has no integers for
+ALLOWED_FLOAT = ("RSQRT", "NEG")  # of LayerNormalization, which TensorFlow has no integers for
 MEDIAN_GOAL, WORST_GOAL = 0.40, 0.60
 
 PRUNE = "prune"
@@ -102,24 +102,31 @@ def one(name: str, steps: tuple[str, ...], seconds: float) -> None:
 
 
 def build(name: str) -> Any:
-    """A model with random weights, and BatchNorm statistics that are not a fresh layer's, near 1 so that deep models
-    stay in range."""
+    """A model with random weights, and the BatchNorm statistics of a trained one: those of its activations (on noise),
+    so that deep models stay in range, and then moved at random by about their own size."""
     import keras
     import numpy as np
 
     from edgepress.compression.graph.reader import read
+    from edgepress.compression.pruning.proof import random_inputs
     from edgepress.training.seeds import seeded
 
     with seeded(0):
         model = getattr(keras.applications, name)(weights=None)
         if None in model.input_shape[1:]:  # the size is left open: MACs need one
             model = getattr(keras.applications, name)(weights=None, input_shape=(224, 224, 3))
+        layers = [layer for layer in read(model).layers().values() if type(layer) is keras.layers.BatchNormalization]
+        momentum = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.momentum = 0.0
+        model(random_inputs(model), training=True)
     generator = np.random.default_rng(0)
-    for layer in read(model).layers().values():
-        if isinstance(layer, keras.layers.BatchNormalization):
-            *scale_and_shift, mean, variance = layer.get_weights()
-            moved = [value + generator.normal(0, 0.2, value.shape) for value in (*scale_and_shift, mean)]
-            layer.set_weights([*moved, variance * generator.uniform(0.7, 1.4, variance.shape)])
+    for layer, of_layer in zip(layers, momentum, strict=True):
+        layer.momentum = of_layer
+        *scale_and_shift, mean, variance = layer.get_weights()
+        moved = [value + generator.normal(0, 0.2, value.shape) for value in scale_and_shift]
+        shift = 0.2 * np.sqrt(variance + layer.epsilon) * generator.normal(size=mean.shape)
+        layer.set_weights([*moved, mean + shift, variance * generator.uniform(0.7, 1.4, variance.shape)])
     return model
 
 
