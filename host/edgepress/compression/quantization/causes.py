@@ -32,6 +32,7 @@ _APART = 16.0  # the largest to the median channel, or one part of a concatenati
 _RANGES_APART = 100.0  # filters of one kernel
 _LEVELS = 256
 _FEW_LEVELS = 24  # of the 256 that a fixed range has
+_OF_THE_KERNEL = 0.7
 _SAMPLES = 512
 _SURE = 4.0  # standard errors
 
@@ -81,19 +82,19 @@ def cause_of(layer: str, readings: Sequence[Reading], kernel_share: float) -> Ca
     Args:
         kernel_share: how much of the error is there when only the weights are rounded.
     """
-    if kernel_share > 0.7:
-        return Cause(
-            KERNEL,
-            (layer,),
-            f"{layer}: rounding its weights alone makes {kernel_share:.0%} of the error",
-            "train with rounding (qat), or leave the layer in float",
-        )
-    for reading in readings:
-        for look in (_gate, _outlier, _concatenation, _scales):
-            cause = look(layer, reading)
-            if cause is not None:
-                return cause
-    return None
+    looks = (_gate, _outlier, _concatenation, _scales)
+    found = (look(layer, reading) for look in looks for reading in readings)
+    for cause in found:
+        if cause is not None:
+            return cause
+    if kernel_share < _OF_THE_KERNEL:
+        return None
+    return Cause(
+        KERNEL,
+        (layer,),
+        f"{layer}: rounding its weights alone makes an error of {kernel_share:.0%} of that of all rounding",
+        "train with rounding (qat), or leave the layer in float",
+    )
 
 
 def _gate(layer: str, reading: Reading) -> Cause | None:

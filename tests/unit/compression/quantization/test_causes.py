@@ -77,8 +77,9 @@ def test_a_gate_that_uses_its_range_is_no_cause() -> None:
     assert kind_of(reading([0.9, 0.6], high=255 / 256, is_fixed=True)) is None
 
 
-def test_an_error_that_the_weights_alone_make_is_the_kernels() -> None:
-    assert kind_of(reading([1, 2, 400, 3]), kernel_share=0.9) == causes.KERNEL
+def test_an_error_that_the_weights_alone_make_is_the_kernels_where_nothing_else_stands_out() -> None:
+    assert kind_of(reading([1, 2, 3]), kernel_share=0.9) == causes.KERNEL
+    assert kind_of(reading([1, 2, 400, 3]), kernel_share=0.9) == causes.OUTLIER
 
 
 @pytest.fixture(scope="module")
