@@ -68,6 +68,7 @@ def test_the_recipes_page_has_every_word_of_the_language() -> None:
         recipe.DistillStep,
         recipe.QuantizeStep,
         recipe.Scale,
+        recipe.Input,
         recipe.Convert,
     )
     for table in tables:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edgepress.pipeline import bench, compress, convert, run
     from edgepress.table.result import Result
     from edgepress.table.store import ResultStore
+    from edgepress.training.settings import Training
     from edgepress_agent.protocol.messages import HealthCheck
 
 _HOME = {
@@ -50,6 +51,7 @@ _HOME = {
     "load_recipe": "edgepress.compression.recipe",
     "shipped_recipes": "edgepress.compression.recipe",
     "GradualPruning": "edgepress.compression.pruning.gradual",
+    "Training": "edgepress.training.settings",
     "Dataset": "edgepress.data",
     "InputSpec": "edgepress.data",
     "Device": "edgepress.devices.device",
@@ -69,8 +71,9 @@ __all__ = [
     "deploy",
     "infer",
     "inspect",
-    # for a training of your own
+    # for a training of your own, and for that inside of steps
     "GradualPruning",
+    "Training",
     # what they take and give
     "Dataset",
     "InputSpec",

@@ -24,6 +24,7 @@ from edgepress.compression.steps import channel_multiple
 from edgepress.conversion import convert_model, inspect
 from edgepress.sparse import convert_if_faster
 from edgepress.table.result import content_hash
+from edgepress.training.settings import Training
 from edgepress.user_code import source_sha256
 from edgepress.verification.goldens import Goldens
 from edgepress_agent.protocol.tensors import decode_arrays, encode_arrays
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 GOLDENS = 16  # inputs, drawn from the validation split: the held-out split stays closed
 FILES = ("model.keras", "model.tflite", "goldens.npys", "report.json")
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -133,18 +134,25 @@ def make_artifact(
     seed: int,
     judge: Judge | None,
     progress: Progress,
+    training: Training | None = None,
 ) -> Artifact:
     """Compress a model by a recipe and convert it, or return what an earlier call made of the same things.
 
     The same things: the model's name and content, the code named by ``--import``, the data's content and meaning, the
-    recipe, metric and seed, the versions of edgepress and of TensorFlow, the number of channels that fill the
-    device's kernels, and the device where the recipe asks one.
+    recipe, metric and seed, what ``training`` says, the versions of edgepress and of TensorFlow, the number of channels
+    that fill the device's kernels, and the device where the recipe asks one.
     """
+    code = list(source.code)
+    if metric is not None and ":" in metric:
+        code.append(source_sha256(metric.partition(":")[0]))
+    training = training or Training()
+    if training.loss is not None:  # which reports and checkpoints know by its name only
+        code.append(training.identity()["loss"])
     key = content_hash(
         {
             "name": source.path.name,
             "model": source.sha256,
-            "code": source.code,
+            "code": code,
             "data": dataset.sha256,
             "input": dataset.input_spec.as_dict(),
             "recipe": recipe.name,
@@ -153,6 +161,7 @@ def make_artifact(
             "sparse": recipe.convert.sparse,
             "metric": metric,
             "seed": seed,
+            "training": training.identity(),
             "channel_multiple": channel_multiple(judge, recipe.convert.format),
             "judged": judge.device if judge is not None and recipe.asks_the_device else None,
             "versions": [_version("edgepress"), _version("tensorflow"), _version("keras")],
@@ -163,9 +172,11 @@ def make_artifact(
     if found is not None:
         return found
     checkpoints = cache / "checkpoints"
-    if source.code:  # a checkpoint is known by the model's graph and weights, which say nothing of custom classes
-        checkpoints /= content_hash(source.code)[:16]
-    return _make(source, recipe, dataset, pool, directory, checkpoints, metric, seed, judge, progress)
+    if code:  # a checkpoint is known by the model's graph and weights, which say nothing of the user's own code
+        checkpoints /= content_hash(code)[:16]
+    if training.logs is not None:
+        training = replace(training, logs=Path(training.logs) / recipe.name / f"seed-{seed}")
+    return _make(source, recipe, dataset, pool, directory, checkpoints, metric, seed, judge, progress, training)
 
 
 def _make(
@@ -179,6 +190,7 @@ def _make(
     seed: int,
     judge: Judge | None,
     progress: Progress,
+    training: Training,
 ) -> Artifact:
     pool.start()  # TensorFlow is imported there while this process trains
     model = source.load()  # and here, without its chatter: the modules below would import it aloud
@@ -188,7 +200,7 @@ def _make(
     from edgepress.verification.goldens import make_goldens
 
     check_fits(dataset, model)
-    objective = objective_of(model, dataset, metric)
+    objective = objective_of(model, dataset, metric, training)
     compressed = compress(
         model,
         recipe,

@@ -13,6 +13,7 @@ import numpy as np
 from edgepress.benchmarking import session
 from edgepress.confirmation import require_compatible
 from edgepress.conversion import inspect
+from edgepress.data.pictures import SUFFIXES, Pictures
 from edgepress.devices.device import Device
 from edgepress.errors import DataError
 from edgepress.verification.reference import to_real
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from edgepress_converters.model import TensorSpec
 
     Array = NDArray[Any]
-
-PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,10 @@ def read_input(path: Path, tensor: TensorSpec, spec: dict[str, Any]) -> Array:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    if path.suffix.lower() in PICTURES:
+    if path.suffix.lower() in SUFFIXES:
         return _read_picture(path, tensor, spec)
     if path.suffix.lower() != ".npy":
-        raise DataError(f"{path}: expected a .npy array or a picture ({', '.join(PICTURES)})")
+        raise DataError(f"{path}: expected a .npy array or a picture ({', '.join(SUFFIXES)})")
     try:
         array: Array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -124,24 +123,18 @@ def read_input(path: Path, tensor: TensorSpec, spec: dict[str, Any]) -> Array:
 
 
 def _read_picture(path: Path, tensor: TensorSpec, spec: dict[str, Any]) -> Array:
-    from PIL import Image, UnidentifiedImageError
-
     if len(tensor.shape) != 4 or tensor.shape[3] not in (1, 3):
         raise DataError(
             f"{path} is a picture; input {tensor.name!r} of shape {tensor.shape[1:]} takes none: hand in a .npy array"
         )
     _, height, width, channels = tensor.shape
-    try:
-        with Image.open(path) as picture:
-            resized = picture.convert("L" if channels == 1 else "RGB").resize((width, height))
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{path} is not a picture that can be read: {error}") from error
-    array = np.asarray(resized, np.float32).reshape(1, height, width, channels)
-    if spec.get("color") == "bgr":
-        array = array[..., ::-1]
-    mean = np.asarray(spec.get("mean", (0.0,)), np.float32)
-    scale = np.asarray(spec.get("scale", (1.0,)), np.float32)
-    return (array - mean) / scale
+    pictures = Pictures(
+        (height, width),
+        "gray" if channels == 1 else "bgr" if spec.get("color") == "bgr" else "rgb",
+        tuple(spec.get("mean", (0.0,))),
+        tuple(spec.get("scale", (1.0,))),
+    )
+    return pictures.read(path)[None]
 
 
 def _input_spec(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from edgepress.benchmarking.plans import PLANS
 from edgepress.boards import Outcome, Terms
 from edgepress.confirmation import Candidate, Trial, judged_value
 from edgepress.conversion import convert_model, inspect
-from edgepress.data.loading import load_dataset
+from edgepress.data.loading import load_dataset, meaning
 from edgepress.errors import DataError, InputError, RecipeError
 from edgepress.progress import Progress, Silent
 from edgepress.table.project import project_state
@@ -30,8 +30,10 @@ from edgepress_converters.options import CALIBRATED_FORMATS, ConversionOptions
 from edgepress_converters.pool import WorkerPool
 
 if TYPE_CHECKING:
+    from edgepress.compression.recipe import Recipe
     from edgepress.compression.steps import Judge
     from edgepress.data import Dataset
+    from edgepress.training.settings import Training
     from edgepress_converters.model import TFLiteModel
 
 BOARD_SAMPLES = 500  # of the test split, at most: what a Pi Zero answers in seconds; the interval says how sure it is
@@ -46,6 +48,8 @@ def run(
     metric: str | None = None,
     imports: Sequence[str] = (),
     seed: int = 0,
+    seeds: int = 1,
+    training: Training | None = None,
     plan: str = "quick",
     samples: int = BOARD_SAMPLES,
     threads: int | Sequence[int] = 1,
@@ -59,12 +63,15 @@ def run(
 
     Args:
         model: a ``.keras`` file.
-        data: what ``--data`` takes (a .npz file or ``module:function``), or a Dataset.
+        data: what ``--data`` takes (a .npz file, a folder of pictures or ``module:function``), or a Dataset.
         recipes: names of shipped recipes, or TOML files.
         devices: names of the inventory, or ``@group``; ``local`` is this machine.
         metric: instead of the one that the model was compiled with.
         imports: modules to import first, for custom layers.
         seed: of training inside steps, splits and sampling.
+        seeds: how often recipes with steps are repeated, with ``seed``, ``seed + 1`` ...: the table shows mean and
+            interval of rows that differ in nothing else. Splits and samples stay those of ``seed``.
+        training: loss, optimizer, augmentation and more for the training inside steps.
         plan: a name of :data:`edgepress.benchmarking.plans.PLANS`.
         samples: of the test split, at most, that host and devices judge each model by.
         threads: of the interpreter; several: each model is measured with each of them.
@@ -79,10 +86,14 @@ def run(
     shown = progress or Silent()
     terms = _terms(plan, threads, runtime, delegate)
     names = boards.reach(devices, terms, shown)  # a table or a device that is not there is said before the long work
+    wanted = _recipes(recipes)
     with ResultStore.open(db) as store, WorkerPool() as pool:
-        dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
+        dataset = _dataset(data, wanted, seed)
         with boards.judge_on(names[0], terms, shown) as judge:
-            artifacts = _artifacts(model, dataset, recipes, pool, metric, imports, seed, cache, judge, shown)
+            maker = _Maker(Source(Path(model), imports), dataset, pool, metric, cache, judge, training, shown)
+            artifacts = [
+                maker.made(recipe, seed + n) for n in range(seeds) for recipe in wanted if recipe.step or n == 0
+            ]
         trial = _trial(dataset, artifacts[0].report["metric"], samples, seed)
         candidates = [_candidate(artifact, dataset, trial, pool, shown) for artifact in artifacts]
         return boards.measure(names, candidates, trial, terms, store, cache_folder(cache) / "pending", shown)
@@ -98,6 +109,7 @@ def compress(
     metric: str | None = None,
     imports: Sequence[str] = (),
     seed: int = 0,
+    training: Training | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[Artifact, ...]:
@@ -109,10 +121,12 @@ def compress(
     shown = progress or Silent()
     terms = Terms(PLANS["quick"])
     names = boards.reach(devices, terms, shown)
+    wanted = _recipes(recipes)
     with WorkerPool() as pool:
-        dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
+        dataset = _dataset(data, wanted, seed)
         with boards.judge_on(names[0], terms, shown) if names else nullcontext() as judge:
-            artifacts = _artifacts(model, dataset, recipes, pool, metric, imports, seed, cache, judge, shown)
+            maker = _Maker(Source(Path(model), imports), dataset, pool, metric, cache, judge, training, shown)
+            artifacts = [maker.made(recipe, seed) for recipe in wanted]
     several = len(artifacts) > 1
     return tuple(a.copy_to(output / a.name if several else output) for a in artifacts)
 
@@ -243,42 +257,61 @@ def _open(path: Path) -> Artifact | TFLiteModel:
     return artifact or inspect(path)
 
 
-def _artifacts(
-    model: str | Path,
-    dataset: Dataset,
-    recipes: Sequence[str],
-    pool: WorkerPool,
-    metric: str | None,
-    imports: Sequence[str],
-    seed: int,
-    cache: Path | None,
-    judge: Judge | None,
-    progress: Progress,
-) -> list[Artifact]:
+def _recipes(names: Sequence[str]) -> list[Recipe]:
+    """Read recipes: every typo is found before the first training.
+
+    Raises:
+        RecipeError: one cannot be read, several have one name, or say different things of the input.
+    """
     from edgepress.compression.recipe import load_recipe
 
-    source = Source(Path(model), imports)
-    loaded = [load_recipe(name) for name in recipes]  # every typo is found before the first training
-    twice = [name for name, count in Counter(recipe.name for recipe in loaded).items() if count > 1]
+    recipes = [load_recipe(name) for name in names]
+    twice = [name for name, count in Counter(recipe.name for recipe in recipes).items() if count > 1]
     if twice:
         raise RecipeError(f"several of the recipes are called {twice[0]!r}: give each a name of its own")
-    made = []
-    for recipe in loaded:
+    said = {recipe.pictures: recipe.name for recipe in recipes if recipe.pictures is not None}
+    if len(said) > 1:
+        raise RecipeError(f"the recipes {' and '.join(said.values())} differ in [input]: run them one by one")
+    return recipes
+
+
+def _dataset(data: str | Dataset, recipes: Sequence[Recipe], seed: int) -> Dataset:
+    """The data, with what the recipes say of the input."""
+    pictures = next((recipe.pictures for recipe in recipes if recipe.pictures is not None), None)
+    if isinstance(data, str):
+        return load_dataset(data, None, seed, pictures)
+    return data if pictures is None else meaning(data, pictures)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes artifacts of one model and one data set."""
+
+    source: Source
+    dataset: Dataset
+    pool: WorkerPool
+    metric: str | None
+    cache: Path | None
+    judge: Judge | None
+    training: Training | None
+    progress: Progress
+
+    def made(self, recipe: Recipe, seed: int) -> Artifact:
         artifact = make_artifact(
-            source,
+            self.source,
             recipe,
-            dataset,
-            pool,
-            cache=cache_folder(cache),
-            metric=metric,
+            self.dataset,
+            self.pool,
+            cache=cache_folder(self.cache),
+            metric=self.metric,
             seed=seed,
-            judge=judge,
-            progress=progress,
+            judge=self.judge,
+            progress=self.progress,
+            training=self.training,
         )
         if artifact.reused:
-            progress.note(f"{recipe.name}: reused from {artifact.directory}")
-        made.append(artifact)
-    return made
+            self.progress.note(f"{recipe.name}: reused from {artifact.directory}")
+        return artifact
 
 
 def _trial(dataset: Dataset, metric: str, samples: int, seed: int) -> Trial:

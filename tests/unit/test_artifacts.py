@@ -15,6 +15,7 @@ from edgepress.compression.steps import Judge
 from edgepress.conversion import inspect
 from edgepress.data import Dataset
 from edgepress.progress import Silent
+from edgepress.training.settings import Training
 from edgepress_agent.protocol.tensors import encode_arrays
 
 CASE = Path(__file__).parents[1] / "cases" / "models" / "dense_float32.tflite"
@@ -30,10 +31,10 @@ def made_in(tmp_path, monkeypatch):
     (tmp_path / "m.keras").write_bytes(b"a model")
     (tmp_path / "my_layers.py").write_text("one = 1")
 
-    def places(name="m.keras", imports=(), dataset=None, recipe="int8", metric=None, seed=0, judge=None):
+    def places(name="m.keras", imports=(), dataset=None, recipe="int8", metric=None, seed=0, judge=None, **more):
         source = Source(tmp_path / name, imports)
         dataset = dataset or Dataset.from_arrays(X, Y, X, Y)
-        settings = {"cache": tmp_path, "metric": metric, "seed": seed, "judge": judge, "progress": Silent()}
+        settings = {"cache": tmp_path, "metric": metric, "seed": seed, "judge": judge, "progress": Silent(), **more}
         return make_artifact(source, load_recipe(recipe), dataset, None, **settings)
 
     return places
@@ -55,6 +56,7 @@ def test_the_same_things_are_found_in_the_same_place(made_in):
         {"recipe": "float32"},
         {"metric": "mae"},
         {"seed": 1},
+        {"training": Training(batch_size=7)},
     ],
     ids=lambda change: "-".join(change),
 )
@@ -93,7 +95,7 @@ def artifact(tmp_path):
     (folder / "model.keras").touch()
     count = 2 * len(model.outputs) + len(model.inputs)
     (folder / "goldens.npys").write_bytes(encode_arrays([np.zeros((2, 1), np.float32)] * count))
-    report = {"schema": 1, "recipe": {"name": "r"}, "recipe_id": "0", "tflite": {"sha256": model.sha256}}
+    report = {"schema": 2, "recipe": {"name": "r"}, "recipe_id": "0", "tflite": {"sha256": model.sha256}}
     (folder / "report.json").write_text(json.dumps(report))
     return folder
 

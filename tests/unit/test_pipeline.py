@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edgepress
+from edgepress import pipeline
+from edgepress.data import Dataset
 from edgepress.errors import DataError, InputError, ModelError, RecipeError
-from edgepress.pipeline import _artifacts
-from edgepress.progress import Silent
+from edgepress.pipeline import _recipes
 
 MODELS = Path(__file__).parents[1] / "cases/models"
 
@@ -28,19 +30,35 @@ def test_calibrated_formats_ask_for_data(tmp_path: Path) -> None:
         edgepress.convert("model.keras", format="int8", output=tmp_path / "x.tflite")
 
 
-def test_two_recipes_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('name = "int8"\n')
-    monkeypatch.setattr("edgepress.pipeline.Source", lambda *_: None)
     with pytest.raises(RecipeError, match="several of the recipes are called 'int8'"):
-        _artifacts(
+        _recipes(["int8", str(tmp_path / "mine.toml")])
+
+
+def test_recipes_that_read_pictures_differently_are_refused(tmp_path: Path) -> None:
+    for side in (32, 64):
+        (tmp_path / f"{side}.toml").write_text(f"[input]\nsize = [{side}, {side}]\n")
+    with pytest.raises(RecipeError, match=r"32 and 64 differ in \[input\]"):
+        _recipes(["int8", str(tmp_path / "32.toml"), str(tmp_path / "64.toml")])
+
+
+def test_recipes_with_steps_are_made_once_for_each_seed_and_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(pipeline.boards, "reach", lambda names, *_: names)
+    monkeypatch.setattr(pipeline, "Source", lambda *_: None)
+    monkeypatch.setattr(pipeline._Maker, "made", lambda self, recipe, seed: made.append((recipe.name, seed)))
+    x, y = np.zeros((6, 4), np.float32), np.arange(6) % 2
+
+    with pytest.raises(AttributeError):  # of what was not made
+        edgepress.run(
             "model.keras",
-            dataset=None,  # type: ignore[arg-type]
-            recipes=["int8", str(tmp_path / "mine.toml")],
-            pool=None,  # type: ignore[arg-type]
-            metric=None,
-            imports=(),
-            seed=0,
-            cache=None,
-            judge=None,
-            progress=Silent(),
+            data=Dataset.from_arrays(x, y, x, y),
+            recipes=["int8", "svd-int8"],
+            devices=["local"],
+            seed=3,
+            seeds=3,
+            db=":memory:",
         )
+
+    assert made == [("int8", 3), ("svd-int8", 3), ("svd-int8", 4), ("svd-int8", 5)]

@@ -28,6 +28,7 @@ from edgepress.cli import options
 @options.metric
 @options.imports
 @options.seed
+@options.training
 @options.cache
 @options.as_json
 def compress(model: Path, as_json: bool, devices: tuple[str, ...], **settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,9 +56,10 @@ def data(required: bool = True) -> Callable[[Command], Command]:
     """``--data``."""
     return click.option(
         "--data",
-        metavar="FILE.npz|MODULE:FUNCTION",
+        metavar="FILE.npz|FOLDER|MODULE:FUNCTION",
         required=required,
-        help="Arrays x_train y_train x_val y_val [x_test y_test], or a function that returns an edgepress.Dataset.",
+        help="Arrays x_train y_train x_val y_val [x_test y_test]; pictures in a folder for each class; or a function "
+        "that returns an edgepress.Dataset.",
     )
 
 
@@ -69,7 +71,11 @@ imports = click.option(
     callback=split,
     help="Module with custom layers, losses or metrics of the model; may be repeated or comma-separated.",
 )
-metric = click.option("--metric", metavar="NAME", help="Judge by this metric instead of the compiled one.")
+metric = click.option(
+    "--metric",
+    metavar="NAME|MODULE:FUNCTION",
+    help="Judge by this metric instead of the compiled one; a function returns one score for each sample.",
+)
 seed = click.option(
     "--seed",
     type=click.IntRange(0, 2**31 - 1),
@@ -77,6 +83,35 @@ seed = click.option(
     show_default=True,
     help="Of training, splits and sampling.",
 )
+seeds = click.option(
+    "--seeds",
+    metavar="N",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Repeat recipes with steps with so many seeds, from --seed on; the table shows mean and interval.",
+)
+
+
+def training(command: Command) -> Command:
+    """``--mixed-precision`` and ``--logs``, put together as ``training``."""
+
+    @click.option("--mixed-precision", is_flag=True, help="Train in half precision, for GPUs; weights stay float32.")
+    @click.option(
+        "--logs",
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Gets a CSV table and TensorBoard curves of every training.",
+    )
+    @functools.wraps(command)
+    def with_training(mixed_precision: bool, logs: Path | None, **settings: Any) -> Any:
+        from edgepress.training.settings import Training
+
+        return command(training=Training(mixed_precision=mixed_precision, logs=logs), **settings)
+
+    return with_training  # type: ignore[return-value]
+
+
 plan = click.option(
     "--plan",
     type=click.Choice(["glance", "quick", "standard", "sustained", "adaptive"]),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgepress.benchmarking.comparison import Comparison
     from edgepress.benchmarking.operators import OperatorProfile
     from edgepress.boards import Outcome
+    from edgepress.diagnosing import Debugged
     from edgepress.inference import Answer
     from edgepress.table.layout import Layout
     from edgepress.table.result import Result
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from edgepress_converters.model import TensorSpec, TFLiteModel
 
 WIDTH_WITHOUT_TERMINAL = 120
+_CLASSES = 20
 
 
 def print_json(value: Any) -> None:
@@ -126,6 +128,7 @@ def print_artifact(artifact: Artifact) -> None:
     for note in [*report["compression"]["notes"], *report["data_notes"]]:
         click.echo(f"  note: {note}")
     compression = report["compression"]
+    _print_classes(compression["classes"])
     click.echo(
         f"  weights {compression['weight_bytes_before']:,} -> {compression['weight_bytes_after']:,} bytes; peak "
         f"activation memory by the graph, float32: {compression['peak_activation_bytes_before']:,} -> "
@@ -133,6 +136,24 @@ def print_artifact(artifact: Artifact) -> None:
     )
     size = report["tflite"]["size_bytes"]
     click.echo(f"  model.tflite: {report['conversion']['format']}, {size:,} bytes")
+
+
+def _print_classes(classes: list[dict[str, Any]]) -> None:
+    """Print the scores of each class; of many, those of the worst."""
+    if not classes:
+        return
+    from edgepress.table.inert import printable
+
+    which = "by class"
+    if len(classes) > _CLASSES:
+        which = f"the worst {_CLASSES} of {len(classes)} classes"
+        classes = sorted(classes, key=lambda one: float(one["f1"]))[:_CLASSES]
+    click.echo(f"  {'validation, ' + which:32} {'samples':>8} {'precision':>9} {'recall':>7} {'F1':>7}")
+    for one in classes:
+        click.echo(
+            f"    {printable(one['label'])[:30]:30} {one['samples']:8} {one['precision']:9.4f} {one['recall']:7.4f} "
+            f"{one['f1']:7.4f}"
+        )
 
 
 def print_tflite(model: TFLiteModel, as_json: bool) -> None:
@@ -156,6 +177,29 @@ def print_tflite(model: TFLiteModel, as_json: bool) -> None:
     click.echo("tensors  " + ", ".join(f"{count} {kind}" for kind, count in model.tensor_types))
     for name, why in fits.items():
         click.echo(f"{name}: " + ("can load it" if not why else "cannot load it: " + "; ".join(why)))
+
+
+def print_debugged(found: Debugged) -> None:
+    """Print the layers, the worst first, and why they are."""
+    from edgepress.table.inert import printable
+
+    change = found.metric_int8 - found.metric_float
+    click.echo(
+        f"{found.model}: validation {found.metric} {found.metric_float:.4f} in float, {found.metric_int8:.4f} in int8 "
+        f"({change:+.4f})"
+    )
+    ranked = found.diagnosis.ranked
+    width = max((len(printable(one.layer)) for one in ranked), default=0)
+    click.echo(f"{'layer':{width}}  {'local':>8} {'SNR':>8} {'cumulative':>10}")
+    for one in ranked:
+        click.echo(
+            f"{printable(one.layer):{width}}  {one.local:8.2%} {one.local_snr_db:5.1f} dB {one.cumulative:10.2%}  "
+            + (one.cause.kind if one.cause else "")
+        )
+    for cause in found.causes:
+        click.echo(f"{cause.kind}: {printable(cause.what)}. What may help: {cause.remedy}")
+    for skip in found.left:
+        click.echo(f"stays float: {printable(skip.layer)}: {printable(skip.why)}")
 
 
 def print_answer(answer: Answer, top: int) -> None:

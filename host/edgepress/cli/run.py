@@ -20,6 +20,8 @@ from edgepress.cli import options
 @options.metric
 @options.imports
 @options.seed
+@options.seeds
+@options.training
 @options.plan
 @options.samples
 @options.threads

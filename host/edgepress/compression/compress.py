@@ -27,6 +27,7 @@ from edgepress.data import InputSpec, TrainingData
 from edgepress.data.fingerprint import sha256_of_arrays
 from edgepress.errors import CompressionError
 from edgepress.progress import Progress, Silent
+from edgepress.training.classes import scores_by_class
 from edgepress.training.cost import Cost, cost_of
 from edgepress.training.evaluate import predict
 from edgepress.training.metrics import metric_named
@@ -146,6 +147,9 @@ def compress(
         peak_activation_bytes_after=state.cost.peak_activation_bytes,
         seed=seed,
         notes=_notes(state.cost),
+        classes=scores_by_class(
+            predict(state.model, data.val.inputs), data.val.targets, objective.output_kinds, data.input_spec.labels
+        ),
     )
     return Compressed(_compiled_like(model, copy_of(state.model)), context.conversion, report)
 

@@ -19,6 +19,7 @@ from edgepress.compression.recipe_tables import (
     Convert,
     DistillStep,
     FactorizeStep,
+    Input,
     PruneStep,
     QuantizeStep,
     Rank,
@@ -26,6 +27,7 @@ from edgepress.compression.recipe_tables import (
     StepSettings,
     Table,
 )
+from edgepress.data.pictures import Pictures
 from edgepress.errors import NotBuiltYetError, RecipeError
 from edgepress.models import model_sha256
 from edgepress_converters.options import ConversionOptions
@@ -34,6 +36,7 @@ __all__ = [
     "Convert",
     "DistillStep",
     "FactorizeStep",
+    "Input",
     "PruneStep",
     "QuantizeStep",
     "Rank",
@@ -64,12 +67,14 @@ class Recipe(Table):
     Attributes:
         name: what the table and folders call it.
         description: one sentence.
+        input: what the model's pictures are, where the data do not say it (TOML: ``[input]``).
         step: the compression steps, in order (TOML: ``[[step]]``); none: conversion only.
         convert: how the result becomes a TFLite file (TOML: ``[convert]``).
     """
 
     name: Annotated[str, AfterValidator(_check_name)]
     description: str = ""
+    input: Input | None = None
     step: tuple[Annotated[StepSettings, Field(discriminator="kind")], ...] = Field(default=(), strict=False)
     convert: Convert = Convert()
 
@@ -85,6 +90,11 @@ class Recipe(Table):
     def asks_the_device(self) -> bool:
         """Whether something in it is chosen by what a device measures."""
         return self.convert.sparse == "if-faster"
+
+    @property
+    def pictures(self) -> Pictures | None:
+        """What ``[input]`` says; None where there is no such table."""
+        return None if self.input is None else Pictures(**self.input.model_dump())
 
     @property
     def conversion(self) -> ConversionOptions:
@@ -278,6 +288,8 @@ def _keys_at(location: tuple[Any, ...]) -> tuple[str, ...]:
     table: type[BaseModel] = _STEPS[kinds[0]] if kinds else Recipe
     if location and location[-1] == "convert":
         table = Convert
+    elif location and location[-1] == "input":
+        table = Input
     elif location and location[-1] == "rank":
         table = Rank
     elif "Scale" in location:

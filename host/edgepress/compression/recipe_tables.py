@@ -14,7 +14,8 @@ LearningRate = Annotated[float, Field(gt=0)]
 Patience = Annotated[int, Field(ge=1)]
 Block = Literal["1x4", "1x16"]
 Signal = Literal["response", "hint", "attention", "distance", "angle", "similarity"]
-SignalWeight = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Length = Annotated[int, Field(ge=1)]
 Criterion = Literal["l1", "l2", "batchnorm-scale", "geometric-median", "taylor", "activation"]
 
 _ROUNDS = 3  # of channels and blocks: each costs a training of its own
@@ -24,6 +25,10 @@ _ROUNDS_OF_WEIGHTS = 20  # a new mask costs nothing
 def _one_word(value: object) -> object:
     """A word alone is a sum of one."""
     return {value: 1.0} if isinstance(value, str) else value
+
+
+def _one_number(value: object) -> object:
+    return (float(value),) if isinstance(value, int | float) else value
 
 
 def _one_name(value: object) -> object:
@@ -188,7 +193,7 @@ class DistillStep(Table):
     """
 
     kind: Literal["distill"]
-    signal: Annotated[dict[Signal, SignalWeight], BeforeValidator(_one_word)] = {"response": 1.0}
+    signal: Annotated[dict[Signal, Positive], BeforeValidator(_one_word)] = {"response": 1.0}
     teacher: Annotated[tuple[str, ...], BeforeValidator(_one_name), Field(strict=False)] = ()
     student: Scale | str | None = None
     layers: dict[str, str] = {}
@@ -216,6 +221,30 @@ class QuantizeStep(Table):
 
     kind: Literal["quantize"]
     method: Literal["qat", "ladder"]
+
+
+class Input(Table):
+    """What the model's pictures are: ``(raw - mean) / scale`` of raw values from 0 to 255.
+
+    Attributes:
+        size: height and width.
+        color: order of the channels.
+        mean, scale: one number, or one per channel.
+    """
+
+    size: Annotated[tuple[Length, Length], Field(strict=False)]
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    mean: Annotated[tuple[float, ...], BeforeValidator(_one_number), Field(strict=False)] = (0.0,)
+    scale: Annotated[tuple[Positive, ...], BeforeValidator(_one_number), Field(strict=False)] = (1.0,)
+
+    @model_validator(mode="after")
+    def _numbers_fit_the_color(self) -> Self:
+        channels = 1 if self.color == "gray" else 3
+        for key in ("mean", "scale"):
+            count = len(getattr(self, key))
+            if count not in (1, channels):
+                raise ValueError(f"{key} has {count} numbers; {self.color} pictures take one, or one per channel")
+        return self
 
 
 class Convert(Table):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgepress.compression.steps import Change, Skip, StepEntry
+from edgepress.training.classes import ClassScores
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class CompressionReport:
             :func:`~edgepress.compression.graph.liveness.peak_activation_bytes`.
         seed: of every random choice.
         notes: sentences a user should read.
+        classes: precision, recall and F1 of each class, of the model as it goes out, on the validation split.
     """
 
     recipe_name: str
@@ -46,6 +48,7 @@ class CompressionReport:
     peak_activation_bytes_after: int
     seed: int
     notes: tuple[str, ...] = ()
+    classes: tuple[ClassScores, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -1,10 +1,11 @@
-"""Read what ``--data`` names: an .npz file, or a function that returns a Dataset."""
+"""Read what ``--data`` names: an .npz file, a folder of pictures, or a function that returns a Dataset."""
 
 from __future__ import annotations
 
 import re
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgepress.data.checks import check_fits
 from edgepress.data.dataset import Dataset
+from edgepress.data.pictures import Pictures, load_pictures
 from edgepress.errors import DataError
 from edgepress.user_code import import_user_module, working_directory_on_path
 
@@ -24,27 +26,66 @@ _SPEC = ("labels", "color", "mean", "scale")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def load_dataset(spec: str, model: Any | None, seed: int) -> Dataset:
+def load_dataset(spec: str, model: Any | None, seed: int, pictures: Pictures | None = None) -> Dataset:
     """Load the data that ``spec`` names, as the model takes them.
 
     Args:
         spec: path of an .npz file with ``x_train y_train x_val y_val`` and, if there are, ``x_test y_test``; with
             several inputs or outputs ``x_train_0 x_train_1`` ... in model order. ``labels`` (names of the classes),
             ``color`` (rgb, bgr, gray), ``mean`` and ``scale`` are taken into the InputSpec where they are there.
-            Or ``module:function``, a function without arguments that returns a Dataset.
+            Or a folder of pictures, see :func:`edgepress.data.pictures.load_pictures`; or ``module:function``, a
+            function without arguments that returns a Dataset.
         model: inputs are cast to its dtypes and everything is checked against it; None: no check, float64 -> float32.
         seed: of the choice which half of val is set aside when there is no test split.
+        pictures: what a recipe says of the input: how pictures in a folder become inputs; other data that do not say
+            what their input means are taken to mean this.
 
     Raises:
         DataError: the file or function is not there, arrays are missing, or they do not fit each other or the model.
     """
     if _FUNCTION.fullmatch(spec) and not Path(spec).exists():
         dataset = _from_function(spec)
+    elif Path(spec).is_dir():
+        dataset = load_pictures(Path(spec), _known(spec, pictures), seed)
     else:
         dataset = _from_npz(Path(spec), _input_dtypes(model), seed)
+    if pictures is not None:
+        dataset = meaning(dataset, pictures)
     if model is not None:
         check_fits(dataset, model)
     return dataset
+
+
+def meaning(dataset: Dataset, pictures: Pictures) -> Dataset:
+    """Return the data with what a recipe says of their input, where they do not say it themselves.
+
+    Raises:
+        DataError: they are no pictures of this size and colour, or say something else of themselves.
+    """
+    spec = dataset.input_spec
+    if spec.shapes != (pictures.shape,):
+        raise DataError(
+            f"the recipe's [input] wants pictures of shape {pictures.shape} ({pictures.color}), but the data have "
+            f"inputs of shape {', '.join(map(str, spec.shapes))}"
+        )
+    said = (spec.color, spec.mean, spec.scale)
+    wanted = (pictures.color, pictures.mean, pictures.scale)
+    if said not in ((None, (0.0,), (1.0,)), wanted):
+        raise DataError(
+            f"the data say color, mean, scale = {said} of themselves, but the recipe's [input] says {wanted}: they "
+            "were prepared otherwise"
+        )
+    described = replace(spec, color=pictures.color, mean=pictures.mean, scale=pictures.scale)
+    return replace(dataset, input_spec=described)
+
+
+def _known(spec: str, pictures: Pictures | None) -> Pictures:
+    if pictures is None:
+        raise DataError(
+            f"{spec} is a folder of pictures, and nothing says how they become inputs: add to the recipe a table "
+            'such as [input] with size = [96, 96], color = "rgb", scale = 255.0'
+        )
+    return pictures
 
 
 def _input_dtypes(model: Any | None) -> tuple[str, ...] | None:
@@ -97,8 +138,6 @@ def _from_npz(path: Path, dtypes: tuple[str, ...] | None, seed: int) -> Dataset:
 def _read_npz(path: Path) -> dict[str, Array]:
     if not path.exists():
         raise DataError(f"there is no file {path} (nor is it of the form module:function)")
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; data come as an .npz file or as module:function")
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)

@@ -19,7 +19,9 @@ from edgepress.training.batchnorm import StatisticsEstimator
 from edgepress.training.estimate import duration_in_words, seconds_per_batch, worth_estimating
 from edgepress.training.evaluate import flat, predict
 from edgepress.training.guidance import Guidance, Lessons, with_lessons
+from edgepress.training.logs import logging_callbacks
 from edgepress.training.objective import Objective
+from edgepress.training.precision import mixed_precision
 from edgepress.training.seeds import seeded
 from edgepress.training.zeros import keep_zeros
 
@@ -102,24 +104,26 @@ def fine_tune(
         trained, lessons = (judged, None) if guidance is None else with_lessons(copy, guidance)
         steps = math.ceil(len(data.train) / objective.batch_size)
         rate = keras.optimizers.schedules.CosineDecay(learning_rate or objective.learning_rate, epochs * steps)
-        _compile(trained, objective, rate, guidance, lessons)
         samples = _samples(data.train, lessons)
-        batches = samples.shuffle(len(data.train), seed=seed).batch(objective.batch_size)
-        if (augmentation := objective.augmentation) is not None:
-            batches = batches.map(lambda given, wanted: (augmentation(given), wanted))
         with (
+            mixed_precision(copy, objective.mixed_precision) as scaled,
             StatisticsEstimator(copy, data.train, seed) as statistics,
             shown.task(description, total=epochs * steps) as task,
         ):
+            _compile(trained, objective, _optimizer(objective, rate, scaled), guidance, lessons)
             started = time.monotonic()
             run = _Run(judged, trained, data.val, statistics, task, epochs, steps, patience, first_epoch)
             if worth_estimating(epochs * steps):
                 validation_s = time.monotonic() - started
-                batch_s = seconds_per_batch(trained, samples.batch(objective.batch_size))
+                batch_s = seconds_per_batch(trained, _batches(samples, objective))
                 duration = duration_in_words(epochs * (steps * batch_s + validation_s))
                 shown.note(f"{description}: about {duration} for {epochs} epochs of {steps} batches")
             trained.fit(
-                batches.prefetch(2), epochs=epochs, shuffle=False, verbose=0, callbacks=[*callbacks, run.callback()]
+                _batches(samples.shuffle(len(data.train), seed=seed), objective),
+                epochs=epochs,
+                shuffle=False,
+                verbose=0,
+                callbacks=[*callbacks, run.callback(), *logging_callbacks(objective.logs, description)],
             )
             run.restore_best()
     return FineTuned(copy, tuple(run.history), run.best_epoch, guidance is not None)
@@ -170,10 +174,12 @@ class _Run:
             f"epoch {self._epoch + 1} of {self._epochs}",
         )
 
-    def _on_epoch(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+    def _on_epoch(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         loss = self._validate()
         self._epoch = epoch + 1
         self.history.append(Epoch(float((logs or {}).get("loss", math.nan)), loss))
+        if logs is not None:
+            logs["val_loss"] = loss  # for the callbacks that come after this one
         if self._epoch < self._first_epoch:
             return
         if loss < self._best_loss:
@@ -190,12 +196,19 @@ class _Run:
         return loss if math.isfinite(loss) else math.inf
 
 
-def _compile(model: Any, objective: Objective, rate: Any, guidance: Guidance | None, lessons: Lessons | None) -> None:
+def _optimizer(objective: Objective, rate: Any, scaled: bool) -> Any:
+    """The objective's optimizer at another learning rate; with its losses scaled, for gradients in float16."""
     if objective.optimizer:
         settings = {**objective.optimizer["config"], "learning_rate": keras.optimizers.schedules.serialize(rate)}
         optimizer = keras.optimizers.deserialize({**objective.optimizer, "config": settings})
     else:
         optimizer = keras.optimizers.Adam(rate)
+    return keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
+
+
+def _compile(
+    model: Any, objective: Objective, optimizer: Any, guidance: Guidance | None, lessons: Lessons | None
+) -> None:
     losses = list(objective.loss)
     weights = list(objective.loss_weights) or [1.0] * len(losses)
     if guidance is not None and lessons is not None:
@@ -215,6 +228,13 @@ def _samples(train: Split, lessons: Lessons | None) -> Any:
         given = (*given, *lessons.arrays)
         wanted = wanted * (1 + len(lessons.peers))
     return tf.data.Dataset.from_tensor_slices((_alone(given), _alone(wanted)))
+
+
+def _batches(samples: Any, objective: Objective) -> Any:
+    batches = samples.batch(objective.batch_size)
+    if (augmentation := objective.augmentation) is not None:
+        batches = batches.map(lambda given, wanted: (augmentation(given), wanted))
+    return batches.prefetch(2)
 
 
 def _alone(arrays: Sequence[NDArray[Any]]) -> Any:

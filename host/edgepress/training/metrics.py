@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress.errors import MetricError
+from edgepress.user_code import import_user_module
 
 Array = NDArray[Any]
 Scores = NDArray[np.float64]
@@ -48,9 +49,14 @@ class Metric:
             if len(output) != len(target):
                 raise MetricError(f"{self.name}: {len(output)} output samples but {len(target)} targets")
         by_output = [
-            self.score(np.asarray(output, np.float64), np.asarray(target))
+            np.asarray(self.score(np.asarray(output, np.float64), np.asarray(target)), np.float64)
             for output, target in zip(outputs, targets, strict=True)
         ]
+        for scores, output in zip(by_output, outputs, strict=True):
+            if scores.shape != (len(output),):
+                raise MetricError(
+                    f"{self.name} gave scores of shape {scores.shape} for {len(output)} samples; one for each is wanted"
+                )
         return np.asarray(np.mean(by_output, axis=0), np.float64)
 
     def compute(self, outputs: Sequence[Array], targets: Sequence[Array]) -> float:
@@ -95,14 +101,24 @@ def wilson(successes: int, count: int, confidence: float = 0.95) -> tuple[float,
 
 
 def metric_named(name: str) -> Metric:
-    """Return a metric by name.
+    """Return a metric by name: one of :data:`METRICS`, or ``module:function``.
+
+    A function of the user's own takes the output ``(n, ...)`` float and the target ``(n, ...)`` of one model output,
+    and returns one score per sample, ``(n,)``. Less is better where it has an attribute ``higher_is_better`` that is
+    false.
 
     Raises:
         MetricError: there is none of that name; lists those that exist.
     """
-    if name not in METRICS:
-        raise MetricError(f"there is no metric {name!r}; there are: {', '.join(METRICS)}")
-    return METRICS[name]
+    if name in METRICS:
+        return METRICS[name]
+    module_name, colon, function_name = name.partition(":")
+    if not colon:
+        raise MetricError(f"there is no metric {name!r}; there are: {', '.join(METRICS)}, or module:function")
+    function = getattr(import_user_module(module_name, MetricError, f"named by the metric {name}"), function_name, None)
+    if not callable(function):
+        raise MetricError(f"module {module_name!r} has no function {function_name!r}")
+    return Metric(name, bool(getattr(function, "higher_is_better", True)), function)
 
 
 def _labels(output: Array, target: Array, metric: str) -> NDArray[np.int64]:

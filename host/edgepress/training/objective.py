@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from edgepress.data import Dataset
 from edgepress.errors import MetricError
 from edgepress.training.metrics import METRICS, metric_named
+from edgepress.training.settings import Training, identity_of
 
 OutputKind = Literal["probabilities", "logits", "sigmoid", "binary logits", "values"]
 """What numbers an output holds: softmax, scores before softmax, sigmoid, scores before sigmoid, or plain values."""
@@ -57,6 +59,8 @@ class Objective:
         optimizer: Keras' configuration of the compiled optimizer (its learning rate is not used); empty: Adam.
         augmentation: changes a batch of training inputs (a tensor; a tuple of several inputs), each time anew: a Keras
             layer or a function of TensorFlow's.
+        mixed_precision: train in half precision, with weights in float32.
+        logs: a folder for the logs of trainings; None: there are none.
     """
 
     loss: tuple[Any, ...]
@@ -67,6 +71,8 @@ class Objective:
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     loss_weights: tuple[float, ...] = ()
     augmentation: Callable[[Any], Any] | None = None
+    mixed_precision: bool = False
+    logs: Path | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values: what reports say and checkpoints are keyed by."""
@@ -78,27 +84,33 @@ class Objective:
             "batch_size": self.batch_size,
             "output_kinds": list(self.output_kinds),
             "optimizer": str(self.optimizer.get("class_name", "Adam")),
+            "augmentation": None if self.augmentation is None else identity_of(self.augmentation),
+            "mixed_precision": self.mixed_precision,
         }
 
 
-def objective_of(model: Any, dataset: Dataset, metric: str | None = None) -> Objective:
+def objective_of(
+    model: Any, dataset: Dataset, metric: str | None = None, training: Training | None = None
+) -> Objective:
     """Return the compiled objective of a model; for one saved uncompiled, the only sensible one.
 
     Args:
+        training: what goes before it.
         metric: a name of :data:`edgepress.training.metrics.METRICS` that overrides the compiled metric.
 
     Raises:
         MetricError: no such metric, or none can be told from the model: the message names ``--metric``.
     """
+    training = training or Training()
     if metric is not None:
         metric_named(metric)
     activations = [_last_activation(tensor) for tensor in model.outputs]
     targets = dataset.train.targets
     compiled = model.get_compile_config() if model.compiled and model.loss is not None else {}
     weights: tuple[float, ...] = ()
-    if compiled:
+    if compiled or training.loss is not None:
         names = _output_names(model)
-        losses = _per_output(model.loss, names)
+        losses = _per_output(model.loss if training.loss is None else training.loss, names)
         weights = _weights_per_output(compiled.get("loss_weights"), names)
         kinds = tuple(_kind_by_loss(loss, activation) for loss, activation in zip(losses, activations, strict=True))
         chosen = metric or _compiled_metric(compiled, kinds)
@@ -107,15 +119,23 @@ def objective_of(model: Any, dataset: Dataset, metric: str | None = None) -> Obj
         losses = tuple(loss for loss, _ in guesses)
         kinds = tuple(kind for _, kind in guesses)
         chosen = metric or _common_metric(kinds)
-    optimizer = dict(compiled.get("optimizer") or {}) if isinstance(compiled.get("optimizer"), Mapping) else {}
+    optimizer = compiled.get("optimizer")
+    if training.optimizer is not None:
+        import keras
+
+        optimizer = keras.optimizers.serialize(training.optimizer)
+    optimizer = dict(optimizer) if isinstance(optimizer, Mapping) else {}
     return Objective(
         loss=losses,
         metric=chosen,
         learning_rate=_learning_rate(optimizer),
-        batch_size=_batch_size(len(dataset.train)),
+        batch_size=training.batch_size or _batch_size(len(dataset.train)),
         output_kinds=kinds,
         optimizer=optimizer,
         loss_weights=weights,
+        augmentation=training.augmentation,
+        mixed_precision=training.mixed_precision,
+        logs=None if training.logs is None else Path(training.logs),
     )
 
 

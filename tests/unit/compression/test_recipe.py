@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from edgepress.compression.recipe import Recipe, _explain, load_recipe, parse_recipe, recipe_id, shipped_recipes
+from edgepress.data.pictures import Pictures
 from edgepress.errors import NotBuiltYetError, RecipeError
 
 
@@ -53,6 +54,13 @@ def test_every_word_of_the_language_is_read():
     assert recipe.conversion.allow_float == ("RSQRT",)
 
 
+def test_a_recipe_says_how_pictures_become_inputs():
+    text = "[input]\nsize = [96, 64]\ncolor = 'bgr'\nmean = [104.0, 117, 123]\nscale = 255"
+
+    assert parsed(text).pictures == Pictures((96, 64), "bgr", (104.0, 117.0, 123.0), (255.0,))
+    assert parsed("").pictures is None
+
+
 def test_a_recipe_without_a_name_takes_its_file_s():
     assert parsed("").name == "mine"
 
@@ -89,6 +97,10 @@ def test_a_recipe_without_a_name_takes_its_file_s():
         ('[[step]]\nkind = "distill"\nmutual = true\nsignal = "hint"', ["step.1", "exchange their response"]),
         ('[[step]]\nkind = "distill"\nstudent = { with = 0.5 }', ["step.1.student.with", "did you mean 'width'?"]),
         ('[[step]]\nkind = "distill"\ntemperature = inf', ["step.1.temperature", "inf", "finite"]),
+        ("[input]\ncolor = 'rgb'", ["input.size", "missing"]),
+        ("[input]\nsize = [0, 8]", ["input.size", "0"]),
+        ("[input]\nsize = [8, 8]\ncolour = 'rgb'", ["input.colour", "did you mean 'color'?"]),
+        ("[input]\nsize = [8, 8]\nmean = [1, 2]", ["input", "mean has 2 numbers; rgb pictures take one"]),
         ('name = "../other"', ["name", "'../other'", "folders"]),
         ('name = ""', ["name", "''"]),
         ('[[step]]\nkind = "prune"\nstructure = \n', ["not valid TOML", "line 3"]),

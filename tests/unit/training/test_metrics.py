@@ -1,3 +1,5 @@
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -104,3 +106,46 @@ def test_an_unknown_metric_lists_those_that_exist():
 def test_what_does_not_fit_is_an_error_with_the_shapes(name, outputs, targets, words):
     with pytest.raises(MetricError, match=words):
         metric_named(name).compute((outputs,), (targets,))
+
+
+def dice(output, target):
+    return 2 * (output * target).sum(axis=1) / (output + target).sum(axis=1)
+
+
+def distance(output, target):
+    return np.abs(output - target).mean(axis=1)
+
+
+distance.higher_is_better = False
+
+
+def no_scores(output, target):
+    return float(output.sum())
+
+
+def test_a_function_of_the_user_s_own_is_a_metric_with_an_interval(monkeypatch):
+    monkeypatch.setitem(sys.modules, "my_metrics", sys.modules[__name__])
+    output, target = np.random.default_rng(0).uniform(size=(2, 20, 3))
+
+    metric = metric_named("my_metrics:dice")
+
+    assert (metric.name, metric.higher_is_better) == ("my_metrics:dice", True)
+    assert not metric_named("my_metrics:distance").higher_is_better
+    low, high = metric.interval([output], [target])
+    assert low < metric.compute([output], [target]) < high
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("my_metrics:nothing", "module 'my_metrics' has no function 'nothing'"),
+        ("no_such_module:f", "there is no module 'no_such_module'"),
+        ("my_metrics:no_scores", r"my_metrics:no_scores gave scores of shape \(\) for 20 samples"),
+    ],
+)
+def test_a_metric_of_the_user_s_own_that_cannot_be_had_is_explained(name, words, monkeypatch):
+    monkeypatch.setitem(sys.modules, "my_metrics", sys.modules[__name__])
+    output = np.ones((20, 3))
+
+    with pytest.raises(MetricError, match=words):
+        metric_named(name).compute([output], [output])
