@@ -15,12 +15,12 @@ import numpy as np
 
 from edgepress.compression.checkpoints import Checkpoint, Checkpoints, key_of, model_fingerprint
 from edgepress.compression.distillation.step import check_files, distill, guidance_of
-from edgepress.compression.factorization.svd import factorize_dense
+from edgepress.compression.factorization.step import factorize
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.pruning.layers import prune_layers
 from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.weights import prune_weights
-from edgepress.compression.recipe import DistillStep, Recipe, StepSettings, identity_of, recipe_id
+from edgepress.compression.recipe import DistillStep, Recipe, StepSettings, asks_the_device, identity_of, recipe_id
 from edgepress.compression.report import CompressionReport
 from edgepress.compression.steps import Judge, Step, StepContext, StepEntry, channel_multiple
 from edgepress.data import InputSpec, TrainingData
@@ -41,7 +41,9 @@ STEPS: dict[tuple[str, str], Step] = {
     ("prune", "filters"): prune_channels,
     ("prune", "neurons"): prune_channels,
     ("prune", "layers"): prune_layers,
-    ("factorize", "svd"): factorize_dense,
+    ("factorize", "svd"): factorize,
+    ("factorize", "spatial-svd"): factorize,
+    ("factorize", "tucker2"): factorize,
     ("distill", ""): distill,
 }
 _CHECKPOINT_VERSION = 4  # raise it when a step computes something else from the same settings
@@ -116,7 +118,8 @@ def compress(
     entries: list[StepEntry] = []
     for number, settings in enumerate(recipe.step, start=1):
         teaching = _teaching(recipe.step[number:])
-        key = key_of(key, identity_of(settings), teaching and identity_of(teaching))
+        asked = judge.device if judge is not None and asks_the_device(settings) else None
+        key = key_of(key, identity_of(settings), asked, teaching and identity_of(teaching))
         guidance = cache(partial(guidance_of, teaching, context, model)) if teaching else None
         context = dataclasses.replace(context, guidance=guidance)
         checkpoint = store.load(number, settings.kind, key)

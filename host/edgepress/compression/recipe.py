@@ -43,6 +43,7 @@ __all__ = [
     "Recipe",
     "Scale",
     "StepSettings",
+    "asks_the_device",
     "identity_of",
     "load_recipe",
     "parse_recipe",
@@ -89,7 +90,7 @@ class Recipe(Table):
     @property
     def asks_the_device(self) -> bool:
         """Whether something in it is chosen by what a device measures."""
-        return self.convert.sparse == "if-faster"
+        return self.convert.sparse == "if-faster" or any(asks_the_device(step) for step in self.step)
 
     @property
     def pictures(self) -> Pictures | None:
@@ -111,7 +112,6 @@ _STEPS: dict[str, type[Table]] = {
 
 # Words that are part of the language and have no implementation yet: key -> values.
 _NOT_BUILT: dict[tuple[str, str], tuple[str, ...]] = {
-    ("factorize", "method"): ("spatial-svd", "tucker2", "cp"),
     ("quantize", "method"): ("qat", "ladder"),
     ("convert", "backend"): ("ai-edge-quantizer",),
     ("convert", "calibration"): ("percentile", "mse"),
@@ -167,6 +167,11 @@ def recipe_text(name_or_path: str) -> str:
     if name_or_path in shipped_recipes():
         return (resources.files("edgepress.compression") / "recipes" / f"{name_or_path}.toml").read_text("utf-8")
     return Path(name_or_path).read_text(encoding="utf-8")
+
+
+def asks_the_device(settings: StepSettings) -> bool:
+    """Whether a step chooses by what a device measures."""
+    return isinstance(settings, FactorizeStep) and settings.rank.faster is True
 
 
 def identity_of(settings: StepSettings) -> dict[str, Any]:
@@ -241,8 +246,6 @@ def _check_built(recipe: Recipe, source: str) -> None:
                 built = [word for word in _words(type(table), key) if word not in words]
                 instead = f"; built are: {', '.join(built)}" if built else ""
                 raise NotBuiltYetError(f'{source}: {place}: {key} = "{getattr(table, key)}" is not built yet{instead}')
-        if isinstance(table, FactorizeStep) and table.rank.evbmf:
-            raise NotBuiltYetError(f"{source}: {place}: rank.evbmf is not built yet; built are: energy, ratio, fixed")
 
 
 def _words(table: type[Table], key: str) -> tuple[str, ...]:

@@ -132,34 +132,40 @@ class Rank(Table):
         ratio: so many that this share of the layer's weights remains.
         fixed: this many.
         evbmf: as many as stand out of noise (empirical variational Bayes).
+        parameters, macs: so many that this share of the model's weights or multiplications is left, and least is lost.
+        faster: the most with which the device is measured to be faster.
     """
 
     energy: Fraction | None = None
     ratio: Fraction | None = None
     fixed: Annotated[int, Field(ge=1)] | None = None
     evbmf: Literal[True] | None = None
+    parameters: Fraction | None = None
+    macs: Fraction | None = None
+    faster: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         given = sorted(self.model_dump(exclude_none=True))
         if len(given) != 1:
-            raise ValueError(
-                f"exactly one of energy, ratio, fixed and evbmf is wanted, got {' and '.join(given) or 'none'}"
-            )
+            known = ", ".join(type(self).model_fields)
+            raise ValueError(f"exactly one of {known} is wanted, got {' and '.join(given) or 'none'}")
         return self
 
 
 class FactorizeStep(Table):
-    """Put two small layers in place of a large one.
+    """Put small layers in place of a large one.
 
     Attributes:
-        method: SVD of Dense layers; of convolutions: spatial SVD, Tucker-2 or CP.
+        method: how convolutions larger than 1x1 are taken apart; all other layers are by SVD.
+        keep: patterns of names of layers to leave alone.
         epochs, learning_rate, patience: of the fine-tuning after it, as of :class:`PruneStep`.
     """
 
     kind: Literal["factorize"]
-    method: Literal["svd", "spatial-svd", "tucker2", "cp"] = "svd"
+    method: Literal["svd", "spatial-svd", "tucker2"] = "svd"
     rank: Rank = Rank(energy=0.95)
+    keep: tuple[str, ...] = Field(default=(), strict=False)
     epochs: Epochs = 5
     learning_rate: LearningRate | None = None
     patience: Patience | None = None

@@ -235,6 +235,8 @@ def test_every_built_word_of_the_recipes_has_a_step():
         ("prune", "neurons"),
         ("prune", "layers"),
         ("factorize", "svd"),
+        ("factorize", "spatial-svd"),
+        ("factorize", "tucker2"),
         ("distill", ""),
     }
 

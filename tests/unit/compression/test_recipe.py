@@ -117,10 +117,6 @@ def test_a_mistake_is_named_with_its_file_place_value_and_what_is_allowed(text, 
 @pytest.mark.parametrize(
     "text",
     [
-        '[[step]]\nkind = "factorize"\nmethod = "spatial-svd"',
-        '[[step]]\nkind = "factorize"\nmethod = "tucker2"',
-        '[[step]]\nkind = "factorize"\nmethod = "cp"',
-        '[[step]]\nkind = "factorize"\nrank = { evbmf = true }',
         '[[step]]\nkind = "quantize"\nmethod = "qat"',
         '[[step]]\nkind = "quantize"\nmethod = "ladder"',
         '[convert]\nbackend = "ai-edge-quantizer"',
