@@ -14,16 +14,19 @@ from edgepress_agent.protocol.tensors import dequantize, quantize
 
 if TYPE_CHECKING:
     from edgepress_converters.model import TFLiteModel
-    from edgepress_converters.pool import WorkerPool
+    from edgepress_converters.pool import Delegate, WorkerPool
 
 Array = NDArray[Any]
 
 
-def run_file(model: TFLiteModel, inputs: Sequence[Array], pool: WorkerPool) -> tuple[Array, ...]:
+def run_file(
+    model: TFLiteModel, inputs: Sequence[Array], pool: WorkerPool, *, delegate: Delegate = "default"
+) -> tuple[Array, ...]:
     """Run a TFLite file on this machine, one sample at a time.
 
     Args:
         inputs: real values: one array per model input, in model order, each ``(n, ...)``.
+        delegate: ``none`` leaves XNNPACK out.
 
     Returns:
         Raw outputs in model order, each ``(n, ...)`` in the dtype of the file's output.
@@ -33,7 +36,7 @@ def run_file(model: TFLiteModel, inputs: Sequence[Array], pool: WorkerPool) -> t
         ConversionError: the runtime refuses the file or died of it (WorkerDied).
     """
     with translated():
-        return pool.run(model, to_raw(model, inputs))
+        return pool.run(model, to_raw(model, inputs), delegate=delegate)
 
 
 def to_raw(model: TFLiteModel, inputs: Sequence[Array]) -> tuple[Array, ...]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,6 @@ from hypothesis import strategies as st
 
 from edgepress.verification.goldens import Goldens
 from edgepress.verification.output_check import (
-    AS_GOOD_MARGIN,
     FLOAT_TOLERANCE,
     LSB_TOLERANCE,
     OutputCheckLevel,
@@ -82,21 +83,84 @@ def test_another_class_index_is_wrong_however_near_its_number() -> None:
     assert check.level is OutputCheckLevel.WRONG
 
 
-def test_a_board_no_further_from_the_reference_than_the_host_is_as_good() -> None:
-    reference = np.zeros((1, 4), np.float32)
-    host, board = quantized([7, -3, -3, -3]), quantized([-3, -3, -3, 7])  # each 5.0 off, at another place
-    check = check_outputs(goldens(host, reference=(reference,)), model_with(INT8), (board,))
+def noisy(seed: int, size: float, inputs: int = 64) -> Any:
+    """Answers of 16 classes, some steps of rounding away from SMOOTH."""
+    random = np.random.default_rng(seed)
+    return np.clip(SMOOTH[:inputs] + np.rint(random.normal(0, size, (inputs, 16))), -128, 127).astype(np.int8)
+
+
+SMOOTH = np.random.default_rng(0).integers(-100, 100, (64, 16))
+STEPS = TensorSpec("class", 0, "int8", (1, 16), 0.5, 0)
+
+
+def beside_reference(board: Any, host: Any, plain: Any = None) -> Any:
+    both = Goldens((), (SMOOTH[: len(host)].astype(np.float32) * 0.5,), (host,), None if plain is None else (plain,))
+    return check_outputs(both, replace(model_with(STEPS), tensor_types=(("INT8", 9),)), (board,))
+
+
+def test_a_board_is_as_good_where_it_differs_no_more_than_this_machines_own_kernels_do() -> None:
+    host, plain, board = noisy(1, 4), noisy(2, 4), noisy(3, 4)
+    check = beside_reference(board, host, plain)
     assert check.level is OutputCheckLevel.AS_GOOD
-    assert check.max_lsb == 10
-    assert "RMS error against the float32 model is 2.5, this machine's 2.5" in check.message
+    assert "RMS error against the float32 model" in check.message
+    assert "(64 inputs)" in check.message
+    assert beside_reference(board, host).level is OutputCheckLevel.WRONG  # kernels that agree leave no room
 
 
-def test_a_board_further_from_the_reference_than_the_margin_is_wrong_and_says_how_far() -> None:
-    reference = np.zeros((1, 4), np.float32)
-    host, board = quantized([7, -3, -3, -3]), quantized([-3, -3, -3, 17])  # 5.0 and 10.0 off
-    check = check_outputs(goldens(host, reference=(reference,)), model_with(INT8), (board,))
+def test_a_board_that_answers_as_the_kernels_without_xnnpack_do_is_identical() -> None:
+    host, plain = noisy(1, 4), noisy(2, 4)
+    check = beside_reference(plain.copy(), host, plain)
+    assert (check.level, check.max_lsb) == (OutputCheckLevel.IDENTICAL, 0)
+
+
+def test_a_board_further_from_the_reference_than_this_machine_is_wrong_and_says_how_far() -> None:
+    check = beside_reference(noisy(3, 6), noisy(1, 4), noisy(2, 4))
     assert check.level is OutputCheckLevel.WRONG
-    assert f"is 5, this machine's 2.5 (at most {AS_GOOD_MARGIN * 2.5:.3g} allowed)" in check.message
+    assert re.search(r"against the float32 model is \d.*this machine's \d.*at most \d.* allowed", check.message)
+
+
+def test_another_largest_entry_on_more_than_a_hundredth_of_the_inputs_is_wrong() -> None:
+    host = np.tile(np.array([0, 100, 0, 0], np.float32), (200, 1))
+    host[:, 2] = 99.9  # 0.1 is no tie: ties are within the tolerance, which is 0.1 here
+    few, many = host.copy(), host.copy()
+    few[:2, 1], many[:3, 1] = 99.0, 99.0
+    near = goldens(host, reference=(np.ones_like(host),))
+    assert "largest" not in check_outputs(near, model_with(FLOAT), (few,)).message
+    host[:, 2] = 99.5
+    check = check_outputs(near, model_with(FLOAT), (many,))
+    assert check.level is OutputCheckLevel.WRONG
+    assert "another entry is the largest for 3 inputs (at most 2 allowed)" in check.message
+
+
+def test_swapped_channels_in_the_file_itself_are_wrong_though_all_machines_agree() -> None:
+    host = noisy(1, 1)
+    host[:, [4, 9]] = host[:, [9, 4]]
+    check = beside_reference(host.copy(), host)
+    assert check.level is OutputCheckLevel.WRONG
+    assert re.search(r"does not follow the float32 model: in channel [49] of 16 its RMS error is 1\.", check.message)
+    assert "this machine's 1." in check.message
+
+
+@pytest.mark.parametrize(("types", "level"), [("FLOAT32", "wrong"), ("FLOAT16", "wrong"), ("INT8", "identical")])
+def test_a_file_of_floats_must_follow_the_float32_model_more_closely(types: str, level: str) -> None:
+    reference = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    host = (reference + np.random.default_rng(1).normal(0, 0.1, reference.shape)).astype(np.float32)
+    model = replace(model_with(FLOAT), tensor_types=((types, 3),))
+    assert check_outputs(goldens(host, reference=(reference,)), model, (host.copy(),)).level == level
+
+
+def test_a_channel_that_hardly_says_anything_is_not_judged_by_its_error() -> None:
+    reference = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32) * np.float32([1, 1, 1, 0.01])
+    host = reference.copy()
+    host[:, 3] = 0
+    assert check_outputs(goldens(host, reference=(reference,)), model_with(FLOAT), (host.copy(),)).level == "identical"
+
+
+def test_outputs_that_are_dead_on_this_machine_are_measured_by_the_references_scale() -> None:
+    host, reference = np.zeros((4, 4), np.float32), np.full((4, 4), 1e-3, np.float32)
+    near = goldens(host, reference=(reference,))
+    assert check_outputs(near, model_with(FLOAT), (host + np.float32(1e-9),)).level == "within tolerance"
+    assert check_outputs(near, model_with(FLOAT), (host + np.float32(1e-3) / 2,)).level == "wrong"
 
 
 @pytest.mark.parametrize(("steps", "level"), [(9, OutputCheckLevel.AS_GOOD), (40, OutputCheckLevel.WRONG)])
