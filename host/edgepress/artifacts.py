@@ -4,7 +4,8 @@ An artifact is a directory::
 
     model.keras    the compressed model
     model.tflite   what is pushed to a board
-    goldens.npys   a few inputs, the float32 reference outputs, the host's own outputs of the same file
+    goldens.npys   inputs, the float32 reference outputs, the host's own outputs of the same file: with XNNPACK, and
+                   (where its other kernels run the file) without
     report.json    recipe, choices, what every step changed; written last: without it the directory is not complete
 """
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from edgepress.compression.recipe import identity_of
 from edgepress.compression.steps import channel_multiple
 from edgepress.conversion import convert_model, inspect
+from edgepress.errors import ModelError
 from edgepress.sparse import convert_if_faster
 from edgepress.table.result import content_hash
 from edgepress.training.settings import Training
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from edgepress_converters.model import TFLiteModel
     from edgepress_converters.pool import WorkerPool
 
-GOLDENS = 16  # inputs, drawn from the validation split: the held-out split stays closed
 FILES = ("model.keras", "model.tflite", "goldens.npys", "report.json")
 _SCHEMA = 2
 
@@ -81,13 +82,37 @@ class Artifact:
             return None
         if not whole:
             return None
-        inputs, outputs = len(model.inputs), len(model.outputs)
+        answers, count = arrays[len(model.inputs) :], len(model.outputs)
         goldens = Goldens(
-            inputs=arrays[:inputs],
-            reference_outputs=arrays[inputs : inputs + outputs],
-            host_outputs=arrays[inputs + outputs :],
+            inputs=arrays[: len(model.inputs)],
+            reference_outputs=answers[:count],
+            host_outputs=answers[count : 2 * count],
+            plain_outputs=answers[2 * count :] or None,
         )
         return cls(report["recipe"]["name"], directory, model, goldens, report, reused=True)
+
+    @classmethod
+    def of_file(cls, path: Path) -> Artifact | None:
+        """Read the artifact that a TFLite file is part of; None for a file from elsewhere.
+
+        Raises:
+            ModelError: it was put in the place of the file that the report beside it is about.
+        """
+        if path.name != "model.tflite":
+            return None
+        found = cls.load(path.parent)
+        if found is None:
+            try:
+                recorded = json.loads((path.parent / "report.json").read_text())["tflite"]["sha256"]
+            except (OSError, ValueError, KeyError, TypeError):
+                return None
+            model = inspect(path)
+            if recorded != model.sha256:
+                raise ModelError(
+                    f"{path} (sha256 {model.sha256[:12]}) is not the file that report.json beside it is about "
+                    f"({str(recorded)[:12]}). Compress again, or give it another name: then it is a file without report"
+                )
+        return found
 
     def copy_to(self, directory: Path) -> Artifact:
         """Copy the artifact's files, replacing those of the same names, and return the copy."""
@@ -197,7 +222,7 @@ def _make(
     from edgepress.compression.compress import compress, with_conversion
     from edgepress.data.checks import check_fits
     from edgepress.training.objective import objective_of
-    from edgepress.verification.goldens import make_goldens
+    from edgepress.verification.goldens import golden_count, make_goldens
 
     check_fits(dataset, model)
     objective = objective_of(model, dataset, metric, training)
@@ -218,7 +243,8 @@ def _make(
         with progress.task(f"{recipe.name}: converting to {compressed.conversion.format}"):
             compressed.model.save(work / "model.keras")
             calibration = dataset.train.inputs if compressed.conversion.needs_calibration else None
-            inputs = dataset.val.sample(GOLDENS, seed).inputs
+            # The held-out split stays closed.
+            inputs = dataset.val.sample(golden_count(dataset.val.inputs), seed).inputs
             file, options = work / "model.tflite", compressed.conversion
             if recipe.convert.sparse == "if-faster":
                 tflite, options, why = convert_if_faster(
@@ -229,7 +255,8 @@ def _make(
                 tflite = convert_model(compressed.model, file, options, calibration, pool)
             goldens = make_goldens(compressed.model, tflite, inputs, pool)
         assert goldens.reference_outputs is not None
-        arrays = (*goldens.inputs, *goldens.reference_outputs, *goldens.host_outputs)
+        answers = (goldens.reference_outputs, goldens.host_outputs, goldens.plain_outputs or ())
+        arrays = (*goldens.inputs, *(array for outputs in answers for array in outputs))
         (work / "goldens.npys").write_bytes(encode_arrays(arrays))
         report = {
             "schema": _SCHEMA,

@@ -55,7 +55,7 @@ def pack(file: str | Path, app: str | None = None) -> Parcel:
     name = app or (path.stem if path.stem != "model" else path.resolve().parent.name)
     if not APP_NAME.fullmatch(name):
         raise InputError(f"{APP_NAME_RULE}; got {name!r}" + ("" if app else f" from {path}: give --app NAME"))
-    artifact = Artifact.load(path.parent) if path.name == "model.tflite" else None
+    artifact = Artifact.of_file(path)
     if artifact is not None:
         return Parcel(artifact.model, name, artifact.goldens, artifact.report)
     model = inspect(path)

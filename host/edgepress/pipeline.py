@@ -253,8 +253,7 @@ def _terms(
 
 def _open(path: Path) -> Artifact | TFLiteModel:
     """A TFLite file with all that ``compress`` left beside it, or the file alone."""
-    artifact = Artifact.load(path.parent) if path.name == "model.tflite" else None
-    return artifact or inspect(path)
+    return Artifact.of_file(path) or inspect(path)
 
 
 def _recipes(names: Sequence[str]) -> list[Recipe]:

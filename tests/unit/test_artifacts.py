@@ -14,6 +14,7 @@ from edgepress.compression.recipe import load_recipe
 from edgepress.compression.steps import Judge
 from edgepress.conversion import inspect
 from edgepress.data import Dataset
+from edgepress.errors import ModelError
 from edgepress.progress import Silent
 from edgepress.training.settings import Training
 from edgepress_agent.protocol.tensors import encode_arrays
@@ -120,3 +121,13 @@ def test_an_artifact_that_is_not_whole_is_none(name, damage, artifact):
         path.write_bytes(b"{}" if name == "report.json" else b"something else")
 
     assert Artifact.load(artifact) is None
+
+
+def test_a_file_put_in_the_place_of_an_artifacts_own_is_refused_and_not_taken_for_one_without_report(artifact):
+    path = artifact / "model.tflite"
+    assert Artifact.of_file(path).model.path == path
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ModelError, match=r"is not the file that report\.json beside it is about"):
+        Artifact.of_file(path)
+    elsewhere = path.rename(artifact / "other.tflite")
+    assert Artifact.of_file(elsewhere) is None
