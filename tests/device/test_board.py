@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from edgepress.benchmarking import session
+from edgepress.deployment.content import push_model
 from edgepress.deployment.releases import deploy, manifest_of
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import DeviceConfig, Inventory
 from edgepress.devices.provisioning import install_runtime
 from edgepress.devices.runtimes import fitting_runtimes
+from edgepress.emulator import Machine
 from edgepress.errors import LinkLostError
+from edgepress.progress import Silent
 from edgepress.verification.output_check import OutputCheckLevel, check_outputs
-from edgepress_agent.protocol.messages import Runtime
+from edgepress_agent.protocol.messages import JobReport, ReleaseSpec, Runtime
+from edgepress_agent.protocol.tensors import quantize
+from edgepress_converters.model import TFLiteModel
 from edgepress_converters.options import FORMATS
 from edgepress_converters.pool import WorkerPool
 from support.device_board import NAME, BoardUnderTest
 from support.device_job import PLAN, Sample, make_samples
 from support.reach_proxy import LinkProxy
+
+# An application of the board's user: loads releases, and answers each input with each of them.
+APPLICATION = """
+import json, sys
+import numpy as np
+import edgepress_agent
+inputs = np.array(json.load(sys.stdin), np.float32)
+answers = {}
+for name in sys.argv[2:]:
+    application = edgepress_agent.load(name, home=sys.argv[1])
+    answers[name] = [application.predict(sample).outputs[0].tolist() for sample in inputs]
+json.dump(answers, sys.stdout)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -31,45 +52,71 @@ def samples(tmp_path_factory: pytest.TempPathFactory, worker_pool: WorkerPool) -
 
 
 @pytest.fixture(scope="module")
-def device(board: BoardUnderTest) -> Iterator[Device]:
-    with board.open() as device:
-        yield device
-
-
-@pytest.fixture(scope="module")
-def runtimes(device: Device) -> tuple[Runtime, ...]:
+def runtimes(samples: dict[str, Sample], board: BoardUnderTest) -> tuple[Runtime, ...]:
     """Every runtime that fits the board, provisioned; on an emulated board they are part of its image."""
+    device = board.device()
     return tuple(install_runtime(device, f"{spec.name}=={spec.version}") for spec in fitting_runtimes(device.facts))
 
 
-def test_the_board_says_what_it_is(board: BoardUnderTest, device: Device) -> None:
+def test_the_board_says_what_it_is_and_has_what_was_provisioned(
+    runtimes: tuple[Runtime, ...], board: BoardUnderTest, device: Device
+) -> None:
+    device.refresh()
     facts = device.facts
     assert facts.machine in ("aarch64", "armv7l")
     assert facts.physical_id
     assert facts.cpu_parts
     assert facts.emulated is (board.machine is not None)
-
-
-def test_what_was_provisioned_is_what_the_board_has(device: Device, runtimes: tuple[Runtime, ...]) -> None:
-    device.refresh()
-    assert set(runtimes) <= set(device.facts.runtimes)
+    assert set(runtimes) <= set(facts.runtimes)
     assert len(runtimes) == len({runtime.name for runtime in runtimes}) >= 1
 
 
-@pytest.mark.parametrize("format_name", FORMATS)
-def test_every_runtime_answers_right_in_every_format(
-    device: Device, runtimes: tuple[Runtime, ...], samples: dict[str, Sample], format_name: str
+def test_a_model_is_tried_before_it_becomes_an_applications_and_the_one_before_it_is_kept(
+    samples: dict[str, Sample], runtimes: tuple[Runtime, ...], device: Device
 ) -> None:
-    sample = samples[format_name]
+    tried = []
+    for name, runtime in zip(("float32", "int8"), cycle(runtimes), strict=False):
+        sample = samples[name]
+
+        def check(outputs: tuple[Any, ...], sample: Sample = sample) -> None:
+            tried.append(check_outputs(sample.goldens, sample.model, outputs).level)
+
+        manifest = manifest_of(sample.model, runtime)
+        state = deploy(device, sample.model, "classifier", manifest, sample.goldens.inputs, check, runtime=runtime)
+    assert OutputCheckLevel.WRONG not in tried
+    assert len(tried) == 2
+    assert state.current is not None
+    assert samples["int8"].model.sha256[:8] in state.current
+    assert state.previous is not None
+    assert samples["float32"].model.sha256[:8] in state.previous
+    assert state.path is not None
+    assert device.transport.run(["test", "-s", state.path]).returncode == 0
+
+
+def test_every_runtime_answers_right_in_every_format(
+    samples: dict[str, Sample], runtimes: tuple[Runtime, ...], device: Device
+) -> None:
+    for name, sample in samples.items():
+        push_model(device, sample.model, Silent())
+        device.client.activate(ReleaseSpec(name, sample.model.sha256, manifest_of(sample.model, runtimes[0])))
+    pictures = json.dumps(samples["float32"].goldens.inputs[0].tolist()).encode()
     for runtime in runtimes:
-        _, outputs = session.evaluate(device, sample.model, sample.goldens.inputs, runtime=runtime)
-        check = check_outputs(sample.goldens, sample.model, outputs)
-        assert check.level is not OutputCheckLevel.WRONG, f"{runtime.name}: {check.message}"
+        argv = [runtime.python, "-c", APPLICATION, device.hello.home, *FORMATS]
+        done = device.transport.run(argv, pictures, timeout_s=120.0)
+        assert done.returncode == 0, done.stderr.decode()
+        for name, answers in json.loads(done.stdout).items():
+            check = check_outputs(samples[name].goldens, samples[name].model, _raw(samples[name].model, answers))
+            assert check.level is not OutputCheckLevel.WRONG, f"{name} by {runtime.name}: {check.message}"
 
 
-def test_several_models_are_measured_in_one_session(device: Device, samples: dict[str, Sample]) -> None:
+def test_models_are_measured_in_one_session_which_a_cut_link_does_not_end(
+    samples: dict[str, Sample], board: BoardUnderTest, device: Device, tmp_path: Path
+) -> None:
     models = [samples["float32"].model, samples["int8"].model]
-    report = session.measure(device, models, PLAN)
+    if board.machine is None:
+        report = session.measure(device, models, PLAN)
+    else:
+        report = _measured_while_the_link_was_cut(device, models, board.machine, tmp_path)
     session.acknowledge(device, report)
     assert report.facts is not None
     assert report.facts.emulated is device.facts.emulated
@@ -78,20 +125,6 @@ def test_several_models_are_measured_in_one_session(device: Device, samples: dic
         assert [len(process.samples_ns) >= PLAN.min_runs for process in run.processes] == [True] * PLAN.processes
         assert all(process.memory.peak_rss_bytes > process.memory.import_rss_bytes > 0 for process in run.processes)
     assert device.client.jobs() == ()
-
-
-def test_a_model_becomes_an_applications_and_the_one_before_it_is_kept(
-    device: Device, samples: dict[str, Sample]
-) -> None:
-    for name in ("float32", "int8"):
-        sample = samples[name]
-        manifest = manifest_of(sample.model, device.runtime())
-        state = deploy(device, sample.model, "classifier", manifest, sample.goldens.inputs, lambda outputs: None)
-    assert state.current is not None
-    assert samples["int8"].model.sha256[:8] in state.current
-    assert state.previous is not None
-    assert state.path is not None
-    assert device.transport.run(["test", "-s", state.path]).returncode == 0
 
 
 class _Cuts:
@@ -113,25 +146,27 @@ class _Cuts:
             self._proxy.cut()
 
 
-def test_a_measurement_goes_on_when_the_link_is_cut_and_its_report_is_collected(
-    board: BoardUnderTest, device: Device, samples: dict[str, Sample], tmp_path: Path
-) -> None:
-    if board.machine is None:
-        pytest.skip("the proxy that cuts the link leads to an emulated board")
-    plan = replace(PLAN, processes=2)
-    proxy = LinkProxy(board.machine.port)
-    config = tmp_path / "ssh_config"
-    config.write_text(board.machine.ssh_config.read_text().replace(f"Port {board.machine.port}", f"Port {proxy.port}"))
-    far = Inventory.load(tmp_path / "devices.toml")
+def _measured_while_the_link_was_cut(
+    device: Device, models: list[TFLiteModel], machine: Machine, folder: Path
+) -> JobReport:
+    """Start the measurement over a link of its own, which is cut after the first process; collect it over another."""
+    proxy = LinkProxy(machine.port)
+    config = folder / "ssh_config"
+    config.write_text(machine.ssh_config.read_text().replace(f"Port {machine.port}", f"Port {proxy.port}"))
+    far = Inventory.load(folder / "devices.toml")
     far.add(DeviceConfig(name=NAME, target=NAME, ssh_config=str(config)))
     started: list[str] = []
-
     with Device.open(NAME, far) as distant, pytest.raises(LinkLostError, match="goes on"):
-        session.measure(distant, [samples["int8"].model], plan, on_start=started.append, progress=_Cuts(proxy))
+        session.measure(distant, models, PLAN, on_start=started.append, progress=_Cuts(proxy))
     proxy.close()
     (job_id,) = started
     report = session.collect(device, job_id)
     assert report is not None
-    assert [len(process.samples_ns) >= plan.min_runs for process in report.runs[0].processes] == [True] * plan.processes
-    session.acknowledge(device, report)
-    assert device.client.jobs() == ()
+    return report
+
+
+def _raw(model: TFLiteModel, answers: list[Any]) -> tuple[Any, ...]:
+    """Turn real values of the only output back into what the tensor held."""
+    (output,) = model.outputs
+    real = np.array(answers, np.float32)
+    return (quantize(real, np.dtype(output.dtype), output.scale, output.zero_point),)

@@ -1,9 +1,11 @@
-"""A board as Raspberry Pi OS Lite comes, which has no module venv, on a network that ends at this machine."""
+"""A board as Raspberry Pi OS Lite comes, which has no module venv, on a network that ends at this machine.
+
+It lives and dies by `edgepress emulator`, as a user types it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -13,45 +15,46 @@ from edgepress.benchmarking.session import evaluate
 from edgepress.conversion import inspect
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
-from edgepress.devices.provisioning import provision
-from edgepress.emulator import ImageRecipe, create, destroy
+from edgepress.devices.provisioning import install_runtime
+from edgepress.emulator import Machine
 from edgepress.errors import ProvisioningError
-from support.device_board import ended_with_us, has_ended, why_not_emulated
-
-SMOKE = Path(__file__).parents[1] / "cases" / "models" / "smoke.tflite"
-
-
-@pytest.fixture(scope="module")
-def inventory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inventory]:
-    """An inventory with the board ``lite``, whose CPU is that of a Pi 5."""
-    if reason := why_not_emulated():
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("lite")
-    inventory = Inventory.load(folder / "devices.toml")
-    home = folder / "machines"
-    with ended_with_us(home):
-        machine = create(
-            "lite", ImageRecipe(lite=True), cpu="cortex-a76", memory_mib=512, home=home, inventory=inventory
-        )
-        machine.start()
-        process = psutil.Process(machine.pid)
-        yield inventory
-        destroy(machine, inventory)
-    assert has_ended(process)  # a board that is destroyed while it is on takes its process with it
+from support.device_board import SMOKE, has_ended
+from support.shell import Shell
 
 
-def test_what_is_missing_is_named_with_the_way_round_it(inventory: Inventory) -> None:
+@pytest.fixture
+def device(lite: Machine, lite_shell: Shell) -> Iterator[Device]:
+    with Device.open("lite", Inventory.load(lite_shell.folder / "devices.toml")) as device:
+        yield device
+
+
+def test_what_is_missing_is_named_and_a_runtime_sent_from_here_runs_models_there(device: Device) -> None:
     with pytest.raises(ProvisioningError, match=r"without the module venv.*--offline"):
-        provision("lite", inventory=inventory)
-
-
-def test_a_runtime_sent_from_here_runs_models_there(inventory: Inventory) -> None:
-    runtime = provision("lite", "tflite-runtime", offline=True, inventory=inventory)
+        install_runtime(device)
+    runtime = install_runtime(device, "tflite-runtime", offline=True)
     assert (runtime.name, runtime.version) == ("tflite-runtime", "2.14.0")
     assert int(runtime.numpy_version.split(".")[0]) < 2
-    with Device.open("lite", inventory) as device:
-        assert "asimddp" in device.facts.cpu_features
-        assert device.facts.runtimes == (runtime,)
-        _, (output,) = evaluate(device, inspect(SMOKE), (np.array([[1.0, 2.0]], np.float32),), runtime=runtime)
-        assert output.tolist() == [[2.0, 4.0]]
-    assert provision("lite", "tflite-runtime", inventory=inventory) == runtime
+    assert "asimddp" in device.facts.cpu_features
+    assert device.facts.runtimes == (runtime,)
+    _, (output,) = evaluate(device, inspect(SMOKE), (np.array([[1.0, 2.0]], np.float32),), runtime=runtime)
+    assert output.tolist() == [[2.0, 4.0]]
+    assert install_runtime(device, "tflite-runtime") == runtime
+
+
+def test_a_board_is_started_used_stopped_and_destroyed(lite: Machine, lite_shell: Shell) -> None:
+    on = lite_shell.json("emulator", "start", "lite")["machine"]
+    assert on["state"] == "on"
+    process = psutil.Process(on["pid"])
+    facts = lite_shell.json("device", "check", "lite")["facts"]
+    assert (facts["machine"], facts["emulated"]) == ("aarch64", True)
+    assert "edgepress: up at" in lite_shell.run("emulator", "console", "lite").stdout
+
+    assert lite_shell.json("emulator", "stop", "lite")["machine"]["state"] == "off"
+    assert has_ended(process)
+    assert "lite  off" in lite_shell.run("emulator", "status", "lite").stdout
+
+    lite_shell.run("emulator", "destroy", "lite")
+    assert not lite.folder.exists()
+    refused = lite_shell.run("emulator", "start", "lite", code=1)
+    assert "no emulated board named 'lite'" in refused.stderr
+    lite_shell.run("device", "check", "lite", code=1)

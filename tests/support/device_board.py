@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -14,10 +13,11 @@ import psutil
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.emulator import Machine, programs
+from edgepress.errors import EdgepressError
 
 VARIABLE = "EDGEPRESS_TEST_DEVICE"
 NAME = "board"
-READY = "ready"
+SMOKE = Path(__file__).parents[1] / "cases" / "models" / "smoke.tflite"  # doubles two numbers
 
 # Waits until its owner closes the pipe or is gone. A QEMU that was just being started has no lock yet: it is awaited.
 _GUARD = """
@@ -36,15 +36,33 @@ while True:
 """
 
 
-@dataclass(frozen=True)
 class BoardUnderTest:
-    """A board in an inventory of its own; ``machine`` is None when it is a real one."""
+    """A board in an inventory of its own; ``machine`` is None when it is a real one.
 
-    inventory: Inventory
-    machine: Machine | None
+    Its tests share one connection: to log in and to start an agent takes seconds under emulation.
+    """
 
-    def open(self) -> Device:
-        return Device.open(NAME, self.inventory)
+    def __init__(self, inventory: Inventory, machine: Machine | None) -> None:
+        self.inventory = inventory
+        self.machine = machine
+        self._device: Device | None = None
+
+    def device(self) -> Device:
+        """Return the board, connected: as it is, or anew where a test has broken the connection."""
+        if self._device is not None:
+            try:
+                self._device.lock()
+            except EdgepressError:
+                self.disconnect()
+        if self._device is None:
+            self._device = Device.open(NAME, self.inventory)
+        return self._device
+
+    def disconnect(self) -> None:
+        """End the connection, if there is one."""
+        if self._device is not None:
+            self._device.close()
+            self._device = None
 
 
 def why_not_emulated() -> str | None:

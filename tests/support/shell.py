@@ -14,7 +14,7 @@ from typing import Any
 class Shell:
     """Runs the command line with table, cache, inventory and EDGEPRESS_HOME in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self._environment = {
             **os.environ,
@@ -22,6 +22,7 @@ class Shell:
             "EDGEPRESS_CACHE": str(folder / "cache"),
             "EDGEPRESS_HOME": str(folder / "home"),
             "EDGEPRESS_DEVICES": str(folder / "devices.toml"),
+            **environment,
         }
 
     def start(self, *arguments: str, without: Sequence[str] = ()) -> subprocess.Popen[str]:
