@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -70,6 +71,7 @@ def load_model(path: Path, imports: Sequence[str] = ()) -> Any:
     path = Path(path)
     configuration = inspect_file(path)
     keras = import_keras()
+    importlib.import_module("edgepress.compression.quantization.layers")  # models with ranges for int8 have such layers
     for module in imports:
         _make_known(keras, import_user_module(module, ModelError, "named by --import"))
     try:

@@ -87,6 +87,28 @@ class Recipe(Table):
             object.__setattr__(self, "convert", convert)
         return self
 
+    @model_validator(mode="after")
+    def _ranges_come_last(self) -> Self:
+        """Other rules than the converter's own for ranges are a step, which a recipe need not write down."""
+        kinds = [step.kind for step in self.step]
+        convert = self.convert
+        if "quantize" not in kinds:
+            if convert.calibration == "minmax":
+                return self
+            object.__setattr__(self, "step", (*self.step, QuantizeStep(kind="quantize", method="ptq")))
+            kinds.append("quantize")
+        if (convert.format, convert.backend) != ("int8", "tflite"):
+            raise ValueError(
+                'a step of kind "quantize", and any calibration but "minmax", goes with convert.format = "int8" and '
+                f'convert.backend = "tflite"; they are "{convert.format}" and "{convert.backend}"'
+            )
+        behind = self.step[kinds.index("quantize") + 1 :]
+        if any(not isinstance(step, DistillStep) or step.student is not None for step in behind):
+            raise ValueError(
+                'a step of kind "quantize" comes last: only a distill step without a student of its own may follow'
+            )
+        return self
+
     @property
     def asks_the_device(self) -> bool:
         """Whether something in it is chosen by what a device measures."""
@@ -112,9 +134,8 @@ _STEPS: dict[str, type[Table]] = {
 
 # Words that are part of the language and have no implementation yet: key -> values.
 _NOT_BUILT: dict[tuple[str, str], tuple[str, ...]] = {
-    ("quantize", "method"): ("qat", "ladder"),
+    ("quantize", "method"): ("ladder",),
     ("convert", "backend"): ("ai-edge-quantizer",),
-    ("convert", "calibration"): ("percentile", "mse"),
 }
 
 

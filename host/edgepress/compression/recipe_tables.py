@@ -223,10 +223,36 @@ class DistillStep(Table):
 
 
 class QuantizeStep(Table):
-    """Prepare the model for integers by training. Post-training quantization needs no step."""
+    """Put the ranges of int8 into the model. Post-training quantization by the converter itself needs no step.
+
+    Attributes:
+        method: ranges from training data by the rule of ``convert.calibration`` (ptq); training on rounded weights and
+            activations (qat); or the first of ever stronger means that loses no more than it may (ladder).
+        max_drop: of ``ladder``: how much of the metric may be lost, measured on validation data with the file.
+        epochs, learning_rate, patience: of the training, as of :class:`PruneStep`; no learning rate: a tenth of the
+            compiled one.
+    """
 
     kind: Literal["quantize"]
-    method: Literal["qat", "ladder"]
+    method: Literal["ptq", "qat", "ladder"]
+    max_drop: Annotated[float, Field(ge=0, lt=1)] | None = None
+    epochs: Epochs | None = None
+    learning_rate: LearningRate | None = None
+    patience: Patience | None = None
+
+    @model_validator(mode="after")
+    def _options_fit_the_method(self) -> Self:
+        if self.method == "ptq":
+            for key in ("epochs", "learning_rate", "patience"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f'{key} goes with method = "qat" or "ladder": "ptq" trains nothing')
+        else:
+            self._fill("epochs", 5)
+        if self.method == "ladder":
+            self._fill("max_drop", 0.003)
+        elif self.max_drop is not None:
+            raise ValueError('max_drop goes with method = "ladder"')
+        return self
 
 
 class Input(Table):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgepress.compression.recipe import FactorizeStep, PruneStep
+from edgepress.compression.recipe import FactorizeStep, PruneStep, QuantizeStep
 from edgepress.compression.steps import StepContext
 from edgepress.training.batchnorm import reestimate_batchnorm
 from edgepress.training.fit import FineTuned, fine_tune
@@ -13,7 +13,7 @@ from edgepress.training.fit import FineTuned, fine_tune
 
 def recover(
     model: Any,
-    settings: PruneStep | FactorizeStep,
+    settings: PruneStep | FactorizeStep | QuantizeStep,
     context: StepContext,
     description: str,
     *,
@@ -30,7 +30,7 @@ def recover(
         callbacks, first_epoch: those of :func:`edgepress.training.fit.fine_tune`.
     """
     epochs = settings.epochs if epochs is None else epochs
-    if epochs == 0:
+    if not epochs:
         return FineTuned(reestimate_batchnorm(model, context.data.train, context.seed), (), 0)
     return fine_tune(
         model,

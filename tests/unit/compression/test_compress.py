@@ -237,6 +237,8 @@ def test_every_built_word_of_the_recipes_has_a_step():
         ("factorize", "svd"),
         ("factorize", "spatial-svd"),
         ("factorize", "tucker2"),
+        ("quantize", "ptq"),
+        ("quantize", "qat"),
         ("distill", ""),
     }
 

@@ -65,6 +65,23 @@ def test_a_recipe_without_a_name_takes_its_file_s():
     assert parsed("").name == "mine"
 
 
+QAT = '[[step]]\nkind = "quantize"\nmethod = "qat"\n'
+INT8 = '[convert]\nformat = "int8"'
+
+
+def test_another_rule_for_ranges_is_a_step_at_the_end():
+    recipe = parsed(f'{INT8}\ncalibration = "percentile"')
+
+    assert [(step.kind, step.method) for step in recipe.step] == [("quantize", "ptq")]
+    assert parsed(INT8).step == ()
+
+
+def test_a_model_that_was_trained_for_int8_may_learn_from_a_teacher_still():
+    recipe = parsed(f'{QAT}[[step]]\nkind = "distill"\n{INT8}')
+
+    assert [step.kind for step in recipe.step] == ["quantize", "distill"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -97,6 +114,10 @@ def test_a_recipe_without_a_name_takes_its_file_s():
         ('[[step]]\nkind = "distill"\nmutual = true\nsignal = "hint"', ["step.1", "exchange their response"]),
         ('[[step]]\nkind = "distill"\nstudent = { with = 0.5 }', ["step.1.student.with", "did you mean 'width'?"]),
         ('[[step]]\nkind = "distill"\ntemperature = inf', ["step.1.temperature", "inf", "finite"]),
+        ('[[step]]\nkind = "quantize"\nmethod = "qat"', ["the recipe", "quantize", 'format = "int8"', '"float32"']),
+        ('[convert]\nformat = "int16x8"\ncalibration = "mse"', ["calibration", '"minmax"', "int16x8"]),
+        ('[[step]]\nkind = "quantize"\nmethod = "ptq"\nepochs = 3', ["step.1", "epochs", "trains nothing"]),
+        (f"{QAT}[[step]]\nkind = 'prune'\nstructure = 'weights'\nsparsity = 0.5\n{INT8}", ["quantize", "comes last"]),
         ("[input]\ncolor = 'rgb'", ["input.size", "missing"]),
         ("[input]\nsize = [0, 8]", ["input.size", "0"]),
         ("[input]\nsize = [8, 8]\ncolour = 'rgb'", ["input.colour", "did you mean 'color'?"]),
@@ -117,11 +138,8 @@ def test_a_mistake_is_named_with_its_file_place_value_and_what_is_allowed(text, 
 @pytest.mark.parametrize(
     "text",
     [
-        '[[step]]\nkind = "quantize"\nmethod = "qat"',
-        '[[step]]\nkind = "quantize"\nmethod = "ladder"',
+        '[[step]]\nkind = "quantize"\nmethod = "ladder"\n[convert]\nformat = "int8"',
         '[convert]\nbackend = "ai-edge-quantizer"',
-        '[convert]\ncalibration = "percentile"',
-        '[convert]\ncalibration = "mse"',
     ],
 )
 def test_a_word_of_later_versions_says_that_it_is_not_built_yet(text):

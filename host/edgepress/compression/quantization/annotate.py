@@ -6,33 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from edgepress.compression.graph.reader import Graph, Node, TensorRef, read
 from edgepress.compression.graph.rebuild import NewLayer, rebuild
 from edgepress.compression.quantization.decompose import decompose
 from edgepress.compression.quantization.folding import fold_batchnorm
-from edgepress.compression.quantization.layers import QUANTIZED, FakeQuant, registered
+from edgepress.compression.quantization.layers import QUANTIZED, FakeQuant, StaysFloat
 from edgepress.compression.quantization.placement import placements, role_of
 from edgepress.compression.steps import Skip
 from edgepress.errors import CompressionError
-
-
-@registered
-class StaysFloat(keras.layers.Layer):  # type: ignore[misc]
-    """Keeps the operator before it in float, where the converter would give it integers unasked.
-
-    With a batch of 1, as models are exported, it is a REVERSE_SEQUENCE of one element: an operator that changes
-    nothing, has no int8 kernel, and is left in place by every optimizer (a cast forth and back is two, and loses bits).
-    """
-
-    def call(self, inputs: Any) -> Any:
-        if inputs.shape[0] != 1:
-            return inputs
-        return tf.reverse_sequence(inputs, [1], seq_axis=1, batch_axis=0)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
 
 
 @dataclass(frozen=True)
@@ -58,8 +40,11 @@ def annotate(model: Any, *, left_float: frozenset[str] = frozenset()) -> Annotat
         left_float: names of layers to leave in float.
 
     Raises:
-        CompressionError: no layer has a name in ``left_float``. ModelError: no functional or Sequential model.
+        CompressionError: no layer has a name in ``left_float``; the model is annotated already. ModelError: it is no
+            functional or Sequential model.
     """
+    if fake_quants(model):
+        raise CompressionError(f"{model.name!r} has ranges for int8 already: quantize the model that it was made from")
     folded = fold_batchnorm(model).model
     graph = read(decompose(folded, left_float))
     unknown = left_float - {node.name for node in (*read(folded).nodes, *graph.nodes)}

@@ -244,6 +244,23 @@ class ChannelAffine(QuantizedWeights, keras.layers.Layer):  # type: ignore[misc]
         return input_shape
 
 
+@registered
+class StaysFloat(keras.layers.Layer):  # type: ignore[misc]
+    """Keeps the operator before it in float, where the converter would give it integers unasked.
+
+    With a batch of 1, as models are exported, it is a REVERSE_SEQUENCE of one element: an operator that changes
+    nothing, has no int8 kernel, and is left in place by every optimizer (a cast forth and back is two, and loses bits).
+    """
+
+    def call(self, inputs: Any) -> Any:
+        if inputs.shape[0] != 1:
+            return inputs
+        return tf.reverse_sequence(inputs, [1], seq_axis=1, batch_axis=0)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
 QUANTIZED: dict[type, Any] = {
     _layers.Conv1D: QuantizedConv1D,
     _layers.Conv2D: QuantizedConv2D,

@@ -1,0 +1,133 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from edgepress.compression.compress import compress
+from edgepress.compression.pruning.weights import prune_weights
+from edgepress.compression.quantization.annotate import fake_quants
+from edgepress.compression.quantization.qat import quantize_aware
+from edgepress.compression.recipe import PruneStep, QuantizeStep, parse_recipe
+from edgepress.conversion import convert_model
+from edgepress.errors import CompressionError
+from edgepress.training.evaluate import predict
+from edgepress.training.objective import objective_of
+from edgepress.verification.reference import run_file, to_real
+from edgepress_converters.options import ConversionOptions
+from edgepress_converters.pool import WorkerPool
+from support.compress_models import blobs, compiled, context_for, made
+
+DATA = blobs()
+INT8 = ConversionOptions(format="int8")
+
+
+def small_cnn():
+    inputs = keras.Input((8, 8, 2))
+    x = keras.layers.Conv2D(16, 3, use_bias=False, name="conv")(inputs)
+    x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(name="norm")(x))
+    x = keras.layers.Flatten()(keras.layers.MaxPooling2D()(x))
+    return compiled(keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="classes")(x)))
+
+
+def step(**settings):
+    return QuantizeStep(kind="quantize", method="qat", **settings)
+
+
+def context(model):
+    return dataclasses.replace(context_for(model, DATA), conversion=INT8)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    model = made(small_cnn)
+    return quantize_aware(model, step(epochs=2, learning_rate=3e-3), context(model))
+
+
+def test_the_file_says_what_the_keras_model_says(trained, tmp_path):
+    with WorkerPool() as pool:
+        file = convert_model(trained.model, tmp_path / "m.tflite", trained.conversion, None, pool)
+        (answers,) = to_real(file, run_file(file, DATA.training.val.inputs, pool))
+
+    (expected,) = predict(trained.model, DATA.training.val.inputs)
+    assert not file.float_operators
+    assert np.abs(answers - expected).max() <= 2 * file.outputs[0].scale
+    assert (answers.argmax(-1) == expected.argmax(-1)).all()
+
+
+def test_training_moves_weights_and_ranges_and_keeps_names(trained):
+    untrained = quantize_aware(made(small_cnn), step(epochs=0), context(made(small_cnn))).model
+
+    def values(model):
+        layers = {layer.name: layer for layer in model.layers}
+        return [np.asarray(x) for x in (layers["conv"].kernel, layers["classes"].bias, layers["relu_range"].maximum)]
+
+    for after, before in zip(values(trained.model), values(untrained), strict=True):
+        assert np.abs(after - before).max() > 0
+    assert trained.conversion == dataclasses.replace(INT8, ranges="in-model")
+
+
+def test_a_tenth_of_the_learning_rate_of_the_training_before_is_the_default():
+    model = made(small_cnn)
+
+    outcome = quantize_aware(model, step(epochs=0), context(model))
+
+    assert outcome.choices["learning_rate"] == pytest.approx(3e-4)
+
+
+@pytest.mark.parametrize("block", [None, "1x4"])
+def test_zeros_of_a_pruned_model_stay_zeros(block):
+    model = made(small_cnn)
+    prune = PruneStep(kind="prune", structure="weights", sparsity=0.75, epochs=0, block=block)
+    pruned = prune_weights(model, prune, context(model)).model
+    zeros = {layer.name: np.asarray(layer.kernel) == 0 for layer in pruned.layers if hasattr(layer, "kernel")}
+
+    quantized = quantize_aware(pruned, step(epochs=1, learning_rate=1e-2), context(model)).model
+
+    assert zeros["classes"].mean() == 0.75
+    for name, mask in zeros.items():
+        rounded = np.asarray(quantized.get_layer(name).per_tensor(quantized.get_layer(name).kernel))
+        assert not rounded[mask].any()
+
+
+def test_a_model_with_ranges_is_not_given_others():
+    model = made(small_cnn)
+    once = quantize_aware(model, step(epochs=0), context(model)).model
+
+    with pytest.raises(CompressionError, match="has ranges for int8 already"):
+        quantize_aware(once, step(epochs=0), context(model))
+
+
+def recipe(text):
+    return parse_recipe(text, source="mine.toml", default_name="mine")
+
+
+def test_a_recipe_puts_ranges_found_by_mse_into_the_model_and_takes_them_over_from_a_checkpoint(tmp_path):
+    model = made(small_cnn)
+    wanted = recipe('[convert]\nformat = "int8"\ncalibration = "mse"\ncalibration_samples = 20')
+
+    first, again = (
+        compress(model, wanted, DATA.training, objective_of(model, DATA), checkpoints=tmp_path) for _ in range(2)
+    )
+
+    (entry,) = first.report.entries
+    assert entry.settings == {"kind": "quantize", "method": "ptq"}
+    assert entry.changed[0].what == "4 ranges, 1 of them prescribed by TFLite"
+    assert (first.conversion.ranges, first.conversion.calibration) == ("in-model", "mse")
+    assert first.report.parameters_after < first.report.parameters_before
+    assert again.report.recipe_id == first.report.recipe_id
+    for ours, theirs in zip(fake_quants(first.model).items(), fake_quants(again.model).items(), strict=True):
+        assert ours[0] == theirs[0]
+        assert ours[1].get_weights() == theirs[1].get_weights()
+
+
+def test_a_teacher_that_follows_in_the_recipe_guides_the_training_for_int8():
+    model = made(small_cnn)
+    text = '[[step]]\nkind = "quantize"\nmethod = "qat"\nepochs = 1\n'
+    text += '[[step]]\nkind = "distill"\nepochs = 1\n[convert]\nformat = "int8"'
+
+    compressed = compress(model, recipe(text), DATA.training, objective_of(model, DATA))
+
+    assert "with a teacher" in compressed.report.entries[0].notes[0]
+    assert compressed.conversion.ranges == "in-model"
+    assert fake_quants(compressed.model)
