@@ -80,16 +80,21 @@ def deliver(
     chosen = board.runtime(runtime)
     require_compatible(model, chosen, board.name)
 
+    manifest = releases.manifest_of(model, chosen, parcel.report)
+
     def check(outputs: tuple[Any, ...]) -> None:
         verdict = check_outputs(parcel.goldens, model, outputs)
         if verdict.level is OutputCheckLevel.WRONG:
             raise OutputCheckError(f"{model.path} answers wrongly on {board.name}: {verdict.message}")
+        manifest["output_check"] = {"level": str(verdict.level), "message": verdict.message}
+        if progress is not None and verdict.level is not OutputCheckLevel.IDENTICAL:
+            progress.note(f"{board.name}: outputs {verdict.level}: {verdict.message}")
 
     return releases.deploy(
         board,
         model,
         parcel.app,
-        releases.manifest_of(model, chosen, parcel.report),
+        manifest,
         parcel.goldens.inputs,
         check,
         runtime=chosen,

@@ -42,7 +42,7 @@ def deploy(
         device: an open device.
         model: what to deploy.
         app: the application's name; on the board ``apps/<app>/current`` leads to the model.
-        manifest: JSON values that go beside the model: recipe, input spec, labels.
+        manifest: JSON values that go beside the model: recipe, input spec, labels; ``check`` may add to it.
         goldens: inputs to try it with: one float array per model input, in model order, each (n, ...).
         check: is given the board's raw outputs in model order, each (n, ...), and raises what its caller wants to see
             (:class:`OutputCheckError`) if they are not the model's.

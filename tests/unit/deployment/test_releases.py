@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 
 import edgepress
 import edgepress_agent
+from edgepress.deploying import Parcel, deliver
 from edgepress.deployment.releases import deploy, manifest_of, plan_deployment, rollback
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.errors import AgentError, DeploymentError, InputError, OutputCheckError
+from edgepress.verification.goldens import goldens_of_file
 from edgepress.verification.reference import run_file, to_real
 from edgepress_agent.protocol.messages import HealthCheck, ReleaseState, Runtime
 from edgepress_converters.flatbuffer import read_model
@@ -66,6 +69,20 @@ def test_wrong_outputs_leave_the_old_release(board: Device) -> None:
     with pytest.raises(OutputCheckError, match="120 quanta"):
         release(board, read_model(MODELS / "dense_float32.tflite"), refuse)
     assert board.client.releases("digits") == (old,)
+
+
+def test_a_deployment_says_in_its_manifest_how_the_outputs_compared_and_wrong_ones_are_refused(
+    board: Device, worker_pool: WorkerPool
+) -> None:
+    model = read_model(MODELS / "conv_int8.tflite")
+    goldens = goldens_of_file(model, worker_pool)
+    state = deliver(Parcel(model, "digits", goldens, None), board)
+    manifest = json.loads(Path(state.path or "").with_name("manifest.json").read_text())
+    assert manifest["output_check"]["level"] in ("identical", "within tolerance")
+    other = replace(goldens, inputs=tuple(array[::-1] for array in goldens.inputs))
+    with pytest.raises(OutputCheckError, match=r"answers wrongly on local: output .* differs from this machine's by"):
+        deliver(Parcel(model, "digits", other, None), board)
+    assert board.client.releases("digits") == (state,)
 
 
 def test_a_model_that_the_board_refuses_leaves_the_old_release(board: Device, tmp_path: Path) -> None:
