@@ -339,7 +339,7 @@ def _candidate(
         model,
         goldens,
         Subject(
-            model=artifact.report["model"] if artifact else str(model.path),
+            model=artifact.report["model"] if artifact else _name_of_file(model.path),
             recipe=artifact.name if artifact else None,
             recipe_id=artifact.recipe_id if artifact else None,
             compression=artifact.report if artifact else None,
@@ -353,3 +353,8 @@ def _candidate(
             project=project_state(),
         ),
     )
+
+
+def _name_of_file(path: Path) -> str:
+    """Its name with its folder's, from wherever it is named: the rows of a file are one history."""
+    return "/".join(path.resolve().parts[-2:])

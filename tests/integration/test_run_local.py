@@ -92,7 +92,10 @@ def test_profile_leaves_the_times_of_operators_beside_the_rows_of_the_file(shell
     shell.run("bench", file, "--device", "local", "--plan", "glance")
     (known,) = shell.json("table", "figures", "--model", "smoke")["figures"]
     assert [part["value"] for part in known["parts"]] == [operator["time_ns"] for operator in operators] != []
-    assert "time by operator: known of 1 file, the newest by edgepress profile" in shell.run("table").stdout
+    table = shell.run("table").stdout
+    assert "time by operator: known of 1 file, the newest by edgepress profile" in table
+    assert "models/smoke.tflite" in table
+    assert file not in table  # the name does not depend on where one stands
 
 
 def test_a_second_run_reuses_what_the_first_made(shell: Shell, told: object) -> None:
