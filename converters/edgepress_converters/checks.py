@@ -6,9 +6,14 @@ import json
 
 import numpy as np
 
-from edgepress_converters.errors import CalibrationError, UnexpectedFloatError, UnsupportedOptionError
+from edgepress_converters.errors import (
+    CalibrationError,
+    ConversionRefusedError,
+    UnexpectedFloatError,
+    UnsupportedOptionError,
+)
 from edgepress_converters.model import TFLiteModel
-from edgepress_converters.options import FORMATS, INPUT_OUTPUT_TYPES, RANGES, ConversionOptions
+from edgepress_converters.options import BACKENDS, FORMATS, INPUT_OUTPUT_TYPES, RANGES, ConversionOptions
 from edgepress_converters.worker.messages import Array
 
 NAMED_TENSORS = 5  # in an error's message; its attribute has all
@@ -24,8 +29,9 @@ def check_options(options: ConversionOptions) -> None:
         raise UnsupportedOptionError(f"there is no format {options.format!r}; there are {', '.join(FORMATS)}")
     if options.io not in INPUT_OUTPUT_TYPES:
         raise UnsupportedOptionError(f"there is no io = {options.io!r}; there are {', '.join(INPUT_OUTPUT_TYPES)}")
-    if options.backend != "tflite":
-        raise UnsupportedOptionError(f'backend = "{options.backend}" is not built yet; "tflite" is')
+    if options.backend not in BACKENDS:
+        raise UnsupportedOptionError(f"there is no backend {options.backend!r}; there are {', '.join(BACKENDS)}")
+    _check_backend(options)
     if options.ranges not in RANGES:
         raise UnsupportedOptionError(f"there are no ranges = {options.ranges!r}; there are {', '.join(RANGES)}")
     if options.ranges == "in-model" and options.format != "int8":
@@ -35,6 +41,23 @@ def check_options(options: ConversionOptions) -> None:
             f'the converters calibrate by "minmax"; ranges found by "{options.calibration}" are put into the model '
             'first (ranges = "in-model")'
         )
+
+
+def _check_backend(options: ConversionOptions) -> None:
+    if options.backend == "tflite":
+        if options.int4_weights:
+            raise UnsupportedOptionError(
+                'int4_weights need backend = "ai-edge-quantizer": TensorFlow\'s converter makes none'
+            )
+        return
+    if options.format == "float16" or (options.format == "float32" and not options.int4_weights):
+        raise UnsupportedOptionError(
+            f'backend = "ai-edge-quantizer" makes dynamic, int8, int16x8, and float32 with int4_weights; '
+            f'format = "{options.format}" comes from backend = "tflite"'
+        )
+    if options.ranges == "in-model" or options.sparse:
+        what = "sparse" if options.sparse else 'ranges = "in-model"'
+        raise UnsupportedOptionError(f'{what} needs backend = "tflite": ai-edge-quantizer starts from a float model')
 
 
 def calibration_samples(options: ConversionOptions, calibration: tuple[Array, ...] | None) -> tuple[Array, ...] | None:
@@ -61,14 +84,27 @@ def calibration_samples(options: ConversionOptions, calibration: tuple[Array, ..
     return tuple(array[chosen] for array in calibration)
 
 
+def refuse_no_int4(model: TFLiteModel, options: ConversionOptions) -> None:
+    """Refuse a model without any int4 weights where some were asked for: not every operator can have them.
+
+    Raises:
+        ConversionRefusedError: says which were asked for.
+    """
+    if options.int4_weights and "INT4" not in dict(model.tensor_types):
+        raise ConversionRefusedError(
+            f"ai-edge-quantizer has no int4 weights for what int4_weights names ({', '.join(options.int4_weights)}); "
+            "it has them for FULLY_CONNECTED, CONV_2D and GATHER"
+        )
+
+
 def refuse_unexpected_float(model: TFLiteModel, options: ConversionOptions) -> None:
-    """Refuse an int8 model in which something stayed float that nobody allowed.
+    """Refuse an ``int8`` or ``int16x8`` model in which something stayed float that nobody allowed.
 
     Raises:
         UnexpectedFloatError: names the operators, and what a recipe says to allow them; ``tensors`` has the names of
             all that they write.
     """
-    if options.format != "int8":
+    if not options.computes_in_integers:
         return
     found = [
         operator
@@ -79,7 +115,7 @@ def refuse_unexpected_float(model: TFLiteModel, options: ConversionOptions) -> N
         f"{kind} {spec.name}"
         for kind, specs in (("input", model.inputs), ("output", model.outputs))
         for spec in specs
-        if options.io == "int8" and spec.dtype.startswith("float")
+        if options.format == "int8" and options.io == "int8" and spec.dtype.startswith("float")
     ]
     if not found and not borders:
         return
@@ -96,6 +132,7 @@ def refuse_unexpected_float(model: TFLiteModel, options: ConversionOptions) -> N
         *(['io = "float32" takes and gives floats'] if borders else []),
     ]
     raise UnexpectedFloatError(
-        f"not everything in the int8 model is integer: {' and '.join(places)} stayed float. {'; '.join(remedy)}",
+        f"not everything in the {options.format} model is integer: {' and '.join(places)} stayed float. "
+        f"{'; '.join(remedy)}",
         tuple(dict.fromkeys(tensors)),
     )

@@ -10,7 +10,7 @@
     ├── RunRefusedError         the host's TFLite runtime raised while it loaded or ran a model
     ├── WorkerDiedError         the worker process was killed: ``signal`` and ``task``
     ├── CalibrationError        calibration data are missing or cannot be used
-    ├── MissingTensorFlowError  there is no TensorFlow in this environment
+    ├── MissingPackageError     there is no TensorFlow, or no ai-edge-quantizer, in this environment
     └── UnsupportedOptionError  an option that is not built yet, or does not go with the format
 """
 
@@ -58,8 +58,8 @@ class CalibrationError(ConverterError):
     """Calibration data are missing, or cannot be used."""
 
 
-class MissingTensorFlowError(ConverterError):
-    """There is no TensorFlow in this environment."""
+class MissingPackageError(ConverterError):
+    """There is no TensorFlow, or no ai-edge-quantizer, in this environment."""
 
 
 class UnsupportedOptionError(ConverterError):

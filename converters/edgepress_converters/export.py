@@ -5,24 +5,30 @@ Runs where the model lives, so that custom layers need not be importable in the 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress_converters.errors import UnsupportedModelError
+from edgepress_converters.recurrent import steps_written_out
 from edgepress_converters.signature import SIGNATURE, input_name, output_name
 
 if TYPE_CHECKING:
     import keras
 
 
-def export_saved_model(model: keras.Model, directory: Path) -> None:
+def export_saved_model(model: keras.Model, directory: Path, *, steps_in_a_row: bool = False) -> None:
     """Write ``model`` in inference mode to ``directory``, with the batch of every input fixed to 1.
 
     A batch left open puts SHAPE, STRIDED_SLICE and PACK into some models, which then run up to seven times slower
     because the CPU delegate leaves them alone. Inputs keep their dtype; the signature's names carry the model's order.
 
+    Args:
+        steps_in_a_row: recurrent layers are written step by step instead of as loops, which integers need.
+
     Raises:
-        UnsupportedModelError: the model has no fixed graph, or an input has an open dimension besides the batch.
+        UnsupportedModelError: the model has no fixed graph, or an input has an open dimension besides the batch, or
+            recurrent layers have too many steps to be written out.
     """
     import keras
     import tensorflow as tf
@@ -47,7 +53,8 @@ def export_saved_model(model: keras.Model, directory: Path) -> None:
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(SIGNATURE, serve, input_signature=signature)
-    archive.write_out(str(directory), verbose=False)
+    with steps_written_out(model) if steps_in_a_row else nullcontext():
+        archive.write_out(str(directory), verbose=False)  # which is when the model is traced
 
 
 def _shape_of_one(tensor: Any) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from edgepress_converters import errors
-from edgepress_converters.checks import calibration_samples, check_options, refuse_unexpected_float
+from edgepress_converters.checks import calibration_samples, check_options, refuse_no_int4, refuse_unexpected_float
 from edgepress_converters.child import Child, ChildDied
 from edgepress_converters.errors import RunRefusedError, WorkerDiedError
 from edgepress_converters.flatbuffer import read_model
@@ -30,7 +30,7 @@ Delegate = Literal["default", "none"]
 
 _ANSWERED_ERRORS = {
     error.__name__: error
-    for error in (errors.ConversionRefusedError, errors.RunRefusedError, errors.MissingTensorFlowError)
+    for error in (errors.ConversionRefusedError, errors.RunRefusedError, errors.MissingPackageError)
 }
 
 
@@ -100,6 +100,7 @@ class WorkerPool:
                 self._ask(request, f"converting to {output.name} ({options.format})", timeout_s)
             model = read_model(part)
             refuse_unexpected_float(model, options)
+            refuse_no_int4(model, options)
             part.replace(output)
         finally:
             part.unlink(missing_ok=True)
@@ -185,7 +186,11 @@ def _check_inputs(model: TFLiteModel, inputs: tuple[Array, ...]) -> None:
 def _explain(doing: str, death: ChildDied, last_lines: str) -> str:
     message = f"{doing}: the process {death}"
     if doing.startswith("converting") and death.signal == "SIGSEGV":
-        message += "; TensorFlow's converter does so for LSTM and GRU layers in int8 unless they have unroll=True"
+        message += (
+            "; TensorFlow's converter does so in int8 for recurrent layers that are exported as loops "
+            "(export_saved_model(..., steps_in_a_row=True) writes them out). The formats dynamic, float16 and float32 "
+            "ask less of it"
+        )
     if death.signal == "SIGKILL":
         message += "; the kernel does so when memory runs out"
     return f"{message}. It last said:\n{last_lines}" if last_lines else message

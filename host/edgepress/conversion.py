@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,9 @@ def convert_model(
 ) -> TFLiteModel:
     """Convert a Keras model to the TFLite file ``output``, with the batch fixed to 1.
 
+    In integers the steps of recurrent layers are written out one after another, and what the converter then leaves in
+    float of them is allowed.
+
     ``output`` appears complete and checked, or not at all.
 
     Args:
@@ -53,6 +57,7 @@ def convert_model(
         NotBuiltYetError: an option that a later version will know.
     """
     from edgepress_converters.export import export_saved_model
+    from edgepress_converters.recurrent import LEFT_FLOAT, has_loops
 
     if options.sparse:
         from edgepress.compression.sparsity import why_not_sparse
@@ -63,7 +68,9 @@ def convert_model(
 
     with tempfile.TemporaryDirectory(prefix="edgepress-") as scratch, translated():
         saved_model = Path(scratch) / "saved_model"
-        export_saved_model(model, saved_model)
+        if options.computes_in_integers and has_loops(model):
+            options = replace(options, allow_float=(*options.allow_float, LEFT_FLOAT))
+        export_saved_model(model, saved_model, steps_in_a_row=options.computes_in_integers)
         samples = _as_inputs(model, calibration) if calibration is not None and options.needs_calibration else None
         return pool.convert(saved_model, output, options, samples)
 
@@ -100,7 +107,7 @@ _TRANSLATIONS = {
     converter_errors.UnsupportedModelError: ModelError,
     converter_errors.CalibrationError: DataError,
     converter_errors.UnsupportedOptionError: NotBuiltYetError,
-    converter_errors.MissingTensorFlowError: MissingPackageError,
+    converter_errors.MissingPackageError: MissingPackageError,
     converter_errors.UnexpectedFloatError: UnexpectedFloatError,
     converter_errors.WorkerDiedError: WorkerDied,
 }

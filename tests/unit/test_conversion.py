@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_read_is_a_model_error(tmp_path: Path) -> None:
         (converter_errors.UnexpectedFloatError("x", ("t",)), errors.UnexpectedFloatError),
         (converter_errors.WorkerDiedError("x", "SIGSEGV", "converting"), errors.WorkerDied),
         (converter_errors.CalibrationError("x"), errors.DataError),
-        (converter_errors.MissingTensorFlowError("x"), errors.MissingPackageError),
+        (converter_errors.MissingPackageError("x"), errors.MissingPackageError),
         (converter_errors.UnsupportedOptionError("x"), errors.NotBuiltYetError),
     ],
 )

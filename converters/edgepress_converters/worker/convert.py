@@ -1,16 +1,16 @@
-"""SavedModel to TFLite, by TensorFlow's converter."""
+"""SavedModel to TFLite, by TensorFlow's converter, which may leave quantizing to another."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgepress_converters.errors import ConversionRefusedError, MissingTensorFlowError
+from edgepress_converters.errors import ConversionRefusedError, ConverterError, MissingPackageError
 from edgepress_converters.options import ConversionOptions
-from edgepress_converters.signature import SIGNATURE, input_name
-from edgepress_converters.worker.messages import Array, Message, load_arrays
+from edgepress_converters.signature import SIGNATURE
+from edgepress_converters.worker.messages import Array, Message, load_arrays, samples_of
+from edgepress_converters.worker.quantize import quantize
 
 MAX_REASON_CHARACTERS = 400
 
@@ -20,20 +20,24 @@ def convert(request: Message) -> None:
 
     Raises:
         ConversionRefusedError: whatever the converter raised, in one line.
-        MissingTensorFlowError: there is none.
+        MissingPackageError: there is no TensorFlow, or no ai-edge-quantizer.
     """
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise MissingTensorFlowError(f"conversion needs TensorFlow, which cannot be imported: {error}") from error
+        raise MissingPackageError(f"conversion needs TensorFlow, which cannot be imported: {error}") from error
     options = ConversionOptions(**request["options"])
     calibration = load_arrays(Path(request["calibration"])) if request["calibration"] else ()
     try:
         converter = tf.lite.TFLiteConverter.from_saved_model(request["saved_model"], signature_keys=[SIGNATURE])
         configure(converter, options, calibration)
         content = converter.convert()
-    except Exception as error:  # the converter's exceptions have no common class
-        raise ConversionRefusedError(reason(error)) from error
+        if options.backend == "ai-edge-quantizer":
+            content = quantize(content, options, calibration)
+    except ConverterError:
+        raise
+    except Exception as error:  # the converters' exceptions have no common class
+        raise ConversionRefusedError(reason(error) + _instead(options, error)) from error
     Path(request["output"]).write_bytes(content)
 
 
@@ -42,6 +46,8 @@ def configure(converter: Any, options: ConversionOptions, calibration: tuple[Arr
     runtime on a board has them."""
     import tensorflow as tf
 
+    if options.backend == "ai-edge-quantizer":
+        return  # which quantizes a float32 file
     if options.format != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if options.sparse:
@@ -55,7 +61,7 @@ def configure(converter: Any, options: ConversionOptions, calibration: tuple[Arr
         # only runtime for 32-bit boards, ends at v10. One scale per tensor gives v9, which every runtime takes.
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if options.needs_calibration:
-        converter.representative_dataset = lambda: _samples(calibration)
+        converter.representative_dataset = lambda: samples_of(calibration)
     if options.format == "int8":
         if options.ranges == "calibrated":  # with it, ranges in the model alone are refused
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -63,13 +69,9 @@ def configure(converter: Any, options: ConversionOptions, calibration: tuple[Arr
             converter.inference_input_type = converter.inference_output_type = tf.int8
     if options.format == "int16x8":
         converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,  # in float, what has no such kernel: refused afterwards, by name
         ]
-
-
-def _samples(calibration: tuple[Array, ...]) -> Iterator[dict[str, Array]]:
-    for index in range(len(calibration[0])):
-        yield {input_name(position): array[index : index + 1] for position, array in enumerate(calibration)}
 
 
 _NO_OPERATOR = re.compile(r"^(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
@@ -91,6 +93,14 @@ def reason(error: Exception) -> str:
         return _shorten(found[1])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return _shorten(" ".join(dict.fromkeys(lines)) or type(error).__name__)
+
+
+def _instead(options: ConversionOptions, error: Exception) -> str:
+    if not options.computes_in_integers or _NO_OPERATOR.search(str(error)):
+        return ""
+    formats = "int8, dynamic, float16 and float32" if options.format == "int16x8" else "dynamic, float16 and float32"
+    backend = "" if options.backend == "ai-edge-quantizer" else ', and so may backend = "ai-edge-quantizer"'
+    return f". The formats {formats} ask less of a model{backend}"
 
 
 def _shorten(text: str) -> str:

@@ -14,12 +14,14 @@ The answer is ``{}`` or ``{"error": NAME, "message": TEXT}``, with the name of a
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgepress_converters.signature import input_name
 
 Array = NDArray[Any]
 Message = dict[str, Any]
@@ -45,3 +47,9 @@ def load_arrays(path: Path) -> tuple[Array, ...]:
     """Read what :func:`save_arrays` wrote."""
     with np.load(path, allow_pickle=False) as file:
         return tuple(file[f"arr_{position}"] for position in range(len(file.files)))
+
+
+def samples_of(arrays: Sequence[Array]) -> Iterator[dict[str, Array]]:
+    """Yield the samples in ``arrays`` (one array per model input) one at a time, by the names of the signature."""
+    for index in range(len(arrays[0])):
+        yield {input_name(position): array[index : index + 1] for position, array in enumerate(arrays)}

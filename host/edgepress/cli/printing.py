@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,9 @@ def print_tflite(model: TFLiteModel, as_json: bool) -> None:
     click.echo(f"{'operator':28} {'version':>7} {'count':>5} {'constants':>14}")
     for operator in sorted(model.operators, key=lambda o: -o.constant_bytes):
         click.echo(f"{operator.name:28} {operator.version:7} {operator.count:5} {operator.constant_bytes:8,} bytes")
+    if any(kind in ("INT8", "INT16") for kind, _ in model.tensor_types) and model.float_operators:
+        kinds = Counter(operator.kind for operator in model.float_operators)
+        click.echo("computes in float  " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())))
     click.echo("tensors  " + ", ".join(f"{count} {kind}" for kind, count in model.tensor_types))
     for name, why in fits.items():
         click.echo(f"{name}: " + ("can load it" if not why else "cannot load it: " + "; ".join(why)))

@@ -61,7 +61,7 @@ class Checkpoints:
                 return None
             entry = entry_from_dict(record["entry"])
             options = record["conversion"]
-            conversion = ConversionOptions(**{**options, "allow_float": tuple(options["allow_float"])})
+            conversion = ConversionOptions(**options)
         except (OSError, ValueError, KeyError, TypeError):  # absent, cut short or of another version: made anew
             return None
         return Checkpoint(keras.models.load_model(model_path, compile=False), entry, conversion)

@@ -252,7 +252,8 @@ def _resolve(spec: InputSpec, entries: list[StepEntry], conversion: ConversionOp
 
 
 def _as_json(conversion: ConversionOptions) -> dict[str, Any]:
-    return {**dataclasses.asdict(conversion), "allow_float": list(conversion.allow_float)}
+    values = dataclasses.asdict(conversion)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _notes(cost: Cost) -> tuple[str, ...]:

@@ -135,7 +135,6 @@ _STEPS: dict[str, type[Table]] = {
 # Words that are part of the language and have no implementation yet: key -> values.
 _NOT_BUILT: dict[tuple[str, str], tuple[str, ...]] = {
     ("quantize", "method"): ("ladder",),
-    ("convert", "backend"): ("ai-edge-quantizer",),
 }
 
 

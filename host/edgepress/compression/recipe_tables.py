@@ -290,6 +290,7 @@ class Convert(Table):
     format: ConversionFormat = "float32"
     io: Literal["float32", "int8"] = "int8"
     backend: Literal["tflite", "ai-edge-quantizer"] = "tflite"
+    int4_weights: tuple[str, ...] = Field(default=(), strict=False)
     calibration: Literal["minmax", "percentile", "mse"] = "minmax"
     calibration_samples: Annotated[int, Field(ge=1)] = 200
     allow_float: tuple[str, ...] = Field(default=(), strict=False)

@@ -73,7 +73,7 @@ def test_a_float_input_is_an_error_where_integer_ones_were_asked_for() -> None:
 
 def test_other_formats_may_hold_floats() -> None:
     model = model_with("float32", "float32", (FloatOperator("CONV_2D", ("conv",)),))
-    for format in ("float32", "float16", "dynamic", "int16x8"):
+    for format in ("float32", "float16", "dynamic"):
         refuse_unexpected_float(model, ConversionOptions(format))  # type: ignore[arg-type]
 
 
@@ -99,7 +99,11 @@ def test_an_operator_is_of_the_layers_that_its_tensors_are_named_after(layer: st
     [
         ({"format": "INT8"}, "no format 'INT8'; there are float32, float16, dynamic, int8, int16x8"),
         ({"io": "uint8"}, "no io = 'uint8'; there are float32, int8"),
-        ({"backend": "ai-edge-quantizer"}, "not built yet"),
+        ({"backend": "onnx"}, "no backend 'onnx'; there are tflite, ai-edge-quantizer"),
+        ({"int4_weights": ("*",)}, 'int4_weights need backend = "ai-edge-quantizer"'),
+        ({"backend": "ai-edge-quantizer", "format": "float16"}, 'float16" comes from backend = "tflite"'),
+        ({"backend": "ai-edge-quantizer", "format": "dynamic", "sparse": True}, 'sparse needs backend = "tflite"'),
+        ({"backend": "ai-edge-quantizer", "format": "int8", "ranges": "in-model"}, "starts from a float model"),
         ({"ranges": "guessed"}, "no ranges = 'guessed'; there are calibrated, in-model"),
         (
             {"format": "int8", "calibration": "mse"},
