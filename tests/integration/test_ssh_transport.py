@@ -12,6 +12,7 @@ from edgepress.devices.inventory import Inventory
 from edgepress.devices.reach import connect
 from edgepress.errors import LinkLostError, TransportError
 from edgepress.transport.base import Transport
+from support.sshd import start_board
 
 pytestmark = pytest.mark.ssh
 
@@ -87,6 +88,19 @@ def test_small_commands_do_not_wait_for_nagle(transport: Transport) -> None:
         while len(got) < 8:
             got += channel.read(8 - len(got), soon())
     assert (time.monotonic() - began) / 20 < 0.03  # with it on, 40 ms each: the peer's delayed acknowledgement
+
+
+def test_a_server_that_allows_few_sessions_at_a_time_is_enough(tmp_path: Path) -> None:
+    """The session for the next command is opened early where that is allowed; where not, nothing is lost."""
+    strict = start_board(tmp_path / "strict", "MaxSessions 3")
+    inventory = strict.inventory(tmp_path)
+    try:
+        with connect(inventory.device("board"), inventory) as transport:
+            for number in range(5):
+                transport.put(b"%d" % number, f"{tmp_path}/{number}")
+                assert transport.run(["cat", f"{tmp_path}/{number}"]).stdout == b"%d" % number
+    finally:
+        strict.stop()
 
 
 def test_a_file_is_put_whole_and_replaces(transport: Transport, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import io
 import shlex
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Self
 
 import paramiko
@@ -24,12 +25,17 @@ PACKET_BYTES = 1 << 15  # the most that OpenSSH takes in one
 
 
 class SshTransport(Transport):
-    """A connection to a device over SSH. Build it with :meth:`connect`."""
+    """A connection to a device over SSH. Build it with :meth:`connect`.
+
+    The session for the next command is opened while a command runs, so that it costs one round trip and not two.
+    """
 
     def __init__(self, link: Link, options: SshOptions, device: str) -> None:
         self._link = link
         self._options = options
         self._device = device
+        self._next: Future[paramiko.Channel | None] | None = None
+        self._taking = Lock()
 
     @classmethod
     def connect(cls, options: SshOptions, device: str, known_hosts: Sequence[Path] = ()) -> Self:
@@ -63,10 +69,7 @@ class SshTransport(Transport):
         data = source if isinstance(source, bytes) else source.read_bytes()
         part = f"{remote_path}.part"
         refused: OSError | None = None
-        with (
-            self.waiting(time.monotonic() + timeout_s, f"writing {remote_path}"),
-            paramiko.SFTPClient.from_transport(self._link.connection) as sftp,
-        ):
+        with self.waiting(time.monotonic() + timeout_s, f"writing {remote_path}"), self._sftp() as sftp:
             try:
                 sftp.putfo(io.BytesIO(data), part)  # compares the size at the end
                 sftp.posix_rename(part, remote_path)
@@ -88,9 +91,32 @@ class SshTransport(Transport):
 
     def _start(self, argv: Sequence[str], deadline: float) -> _SshChannel:
         with self.waiting(deadline, f"starting {argv[0]}"):
-            channel = self._link.connection.open_session()
+            channel = self._session()
             channel.exec_command(shlex.join(argv))  # SSH takes one string, which the user's shell splits again
         return _SshChannel(channel, self)
+
+    def _sftp(self) -> paramiko.SFTPClient:
+        channel = self._session()
+        channel.invoke_subsystem("sftp")
+        return paramiko.SFTPClient(channel)
+
+    def _session(self) -> paramiko.Channel:
+        """Return a session, the one that was opened for it if there is one, and begin to open the next."""
+        with self._taking:
+            ahead, self._next = self._next, None
+        session = ahead and ahead.result()  # until the watchdog ends the wait with the connection
+        session = session or self._link.connection.open_session()
+        with self._taking:
+            if self._next is None:
+                self._next = Future()
+                Thread(target=self._open_ahead, args=[self._next], name="edgepress-session", daemon=True).start()
+        return session
+
+    def _open_ahead(self, future: Future[paramiko.Channel | None]) -> None:
+        try:
+            future.set_result(self._link.connection.open_session())
+        except (OSError, EOFError, paramiko.SSHException):  # the connection ended, or the server allows no more at once
+            future.set_result(None)
 
     @contextmanager
     def waiting(self, deadline: float, doing: str) -> Iterator[None]:
