@@ -160,7 +160,7 @@ def test_outputs_that_are_dead_on_this_machine_are_measured_by_the_references_sc
     host, reference = np.zeros((4, 4), np.float32), np.full((4, 4), 1e-3, np.float32)
     near = goldens(host, reference=(reference,))
     assert check_outputs(near, model_with(FLOAT), (host + np.float32(1e-9),)).level == "within tolerance"
-    assert check_outputs(near, model_with(FLOAT), (host + np.float32(1e-3) / 2,)).level == "wrong"
+    assert check_outputs(near, model_with(FLOAT), (host + np.float32(2e-3),)).level == "wrong"
 
 
 @pytest.mark.parametrize(("steps", "level"), [(9, OutputCheckLevel.AS_GOOD), (40, OutputCheckLevel.WRONG)])
