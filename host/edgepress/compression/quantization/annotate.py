@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 
 from edgepress.compression.graph.reader import Graph, Node, TensorRef, read
-from edgepress.compression.graph.rebuild import NewLayer, rebuild
+from edgepress.compression.graph.rebuild import NewLayer, copied, rebuild, set_weights
 from edgepress.compression.quantization.decompose import decompose
 from edgepress.compression.quantization.folding import fold_batchnorm
 from edgepress.compression.quantization.layers import QUANTIZED, FakeQuant, StaysFloat
@@ -54,11 +55,14 @@ def annotate(model: Any, *, left_float: frozenset[str] = frozenset()) -> Annotat
             "BatchNormalization is folded"
         )
     ranges = _Ranges(graph, left_float)
-    replacements = {
-        node.name: [_quantized(node)]
-        for node in graph.nodes
-        if type(node.operation) in QUANTIZED and node.name not in left_float
-    }
+    replacements = {}
+    for node in graph.nodes:
+        if node.name in replacements or node.name in left_float:
+            continue
+        if type(node.operation) in QUANTIZED:
+            replacements[node.name] = [_quantized(node)]
+        elif node.is_layer and role_of(node) == "float":
+            replacements[node.name] = [NewLayer(_Apart(node, ranges))]
     left = _left(graph, left_float)
     rebuilt = rebuild(graph, replacements, after=ranges.behind)
     return Annotated(rebuilt, left, (*(skip.layer for skip in left), *ranges.barriers))
@@ -85,9 +89,8 @@ class _Ranges:
         node = self._graph.nodes[ref.node]
         if not keras.backend.is_float_dtype(tensor.dtype):
             return tensor
-        if node.name in self._left_float and len(tensor.shape) > 1:
-            self.barriers.append(self._name(f"{node.name}_float"))
-            tensor = StaysFloat(name=self.barriers[-1])(tensor)
+        if node.name in self._left_float:
+            tensor = self.barrier(f"{node.name}_float", tensor)
         placed = self._placed.get(ref)
         if placed is None:
             return tensor
@@ -97,6 +100,13 @@ class _Ranges:
         made = self._made[placed.of] = FakeQuant(placed.bounds, name=self._name(f"{node.name}_range"))
         return made(tensor)
 
+    def barrier(self, name: str, tensor: Any) -> Any:
+        """Return a tensor that no range is handed through."""
+        if len(tensor.shape) == 1 or not keras.backend.is_float_dtype(tensor.dtype):
+            return tensor
+        self.barriers.append(self._name(name))
+        return StaysFloat(name=self.barriers[-1])(tensor)
+
     def _name(self, wanted: str) -> str:
         name, number = wanted, 1
         while name in self._names:
@@ -104,6 +114,25 @@ class _Ranges:
             name = f"{wanted}_{number}"
         self._names.add(name)
         return name
+
+
+class _Apart:
+    """Calls a layer without int8 kernels on tensors that no range comes through: else the converter would give integers
+    to some of the operators in it, whose ranges nobody took."""
+
+    def __init__(self, node: Node, ranges: _Ranges) -> None:
+        self._layer = copied(node).layer
+        self._weights = node.operation.get_weights()
+        self._barrier = partial(ranges.barrier, f"{node.name}_from")
+        self.call = self._layer.call  # for whom asks what arguments it takes
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = keras.tree.map_structure(
+            lambda value: self._barrier(value) if isinstance(value, keras.KerasTensor) else value, (args, kwargs)
+        )
+        outputs = self._layer(*args, **kwargs)
+        set_weights(self._layer, self._weights)
+        return outputs
 
 
 def _quantized(node: Node) -> NewLayer:
@@ -116,7 +145,7 @@ def _left(graph: Graph, left_float: frozenset[str]) -> tuple[Skip, ...]:
     left = {}
     for node in graph.nodes:
         if role_of(node, left_float) == "float":
-            kind = type(node.operation).__name__
+            kind = getattr(getattr(node.operation, "activation", None), "__name__", type(node.operation).__name__)
             why = "to be left in float" if node.name in left_float else f"no rule for {kind} in int8"
             left[node.name] = Skip(node.name, why)
     return tuple(left.values())

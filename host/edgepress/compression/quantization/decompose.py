@@ -14,6 +14,7 @@ from keras.src import ops as operations
 
 from edgepress.compression.graph.reader import Node, Shape, read
 from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured
+from edgepress.compression.quantization.attention import Attention, can_be_taken_apart
 from edgepress.compression.quantization.folding import scale_and_offset
 from edgepress.compression.quantization.layers import QUANTIZED, ChannelAffine
 
@@ -23,16 +24,15 @@ FUSED = (_activations.linear, _activations.relu, _activations.relu6)
 """Activations that are part of the operator before them."""
 
 _OPERATIONS = {operations.nn.Silu: _activations.silu, operations.nn.HardSigmoid: _activations.hard_sigmoid}
-_OF_PICTURES = 4
 _LARGEST_RANK = 4
 
 
 def decompose(model: Any, left_float: frozenset[str] = frozenset()) -> Any:
     """Return a model that computes the same, of smaller layers.
 
-    Activations that are no part of an operator become layers, SiLU and hard sigmoid become what they are made of,
-    separable convolutions two, and what scales channels (BatchNormalization, Rescaling, Normalization) becomes a
-    :class:`~edgepress.compression.quantization.layers.ChannelAffine`.
+    Activations that are no part of an operator become layers, SiLU, hard sigmoid, averages and attention become what
+    they are made of, separable convolutions two, and what scales channels (BatchNormalization, Rescaling,
+    Normalization) becomes a :class:`~edgepress.compression.quantization.layers.ChannelAffine`.
 
     Args:
         left_float: names of layers to leave as they are.
@@ -50,6 +50,10 @@ def decompose(model: Any, left_float: frozenset[str] = frozenset()) -> Any:
 def _chain(node: Node, shape: Shape) -> list[NewLayer]:
     """What takes the place of a node's layer; empty: nothing."""
     layer = node.operation
+    if can_be_taken_apart(node):
+        return [NewLayer(Attention(layer, node.name))]
+    if type(layer) is _layers.Average:
+        return [NewLayer(_Mean(node.name))]
     if type(layer) in _OPERATIONS:
         return _activation(_OPERATIONS[type(layer)], node.name, node.output_shapes[0])
     if isinstance(layer, _layers.Activation):
@@ -109,6 +113,18 @@ def _activation(activation: Any, name: str, shape: Shape) -> list[NewLayer]:
     else:
         return []
     return [NewLayer(keras.Model(inputs, outputs, name=name))]
+
+
+class _Mean:
+    """Calls what an Average is made of."""
+
+    def __init__(self, name: str) -> None:
+        self._add = _layers.Add(name=name)
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        return self._add(inputs) * (1 / len(inputs))
+
+    __call__ = call
 
 
 def _affine(layer: Any, shape: Shape) -> NewLayer | None:

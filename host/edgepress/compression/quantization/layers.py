@@ -180,13 +180,12 @@ class QuantizedDepthwiseConv1D(_Depthwise, keras.layers.DepthwiseConv1D):  # typ
 
 @registered
 class QuantizedConv2DTranspose(QuantizedWeights, keras.layers.Conv2DTranspose):  # type: ignore[misc]
-    """A scale for each filter. Keras' kernels are ``(height, width, outputs, inputs)``."""
+    """One scale, as for Dense: Keras' kernels have their outputs on the axis before the last."""
 
     def call(self, inputs: Any) -> Any:
-        kernel = ops.transpose(self.per_channel(ops.transpose(self.kernel, (0, 1, 3, 2))), (0, 1, 3, 2))
         outputs = ops.conv_transpose(
             inputs,
-            kernel,
+            self.per_tensor(self.kernel),
             strides=list(self.strides),
             padding=self.padding,
             output_padding=self.output_padding,

@@ -72,6 +72,20 @@ def test_a_batchnorm_that_nothing_took_in_is_an_operator_of_its_own():
     assert set(fake_quants(model)) == {"in_range", "norm_range", "last_range"}
 
 
+def test_attention_is_taken_apart_into_operators_with_ranges():
+    def outputs_of(x):
+        x = layers.MultiHeadAttention(2, 3, name="heads")(layers.Dense(4, name="a")(x), x)
+        return layers.Average(name="mean")([x, layers.Activation("elu", name="rough")(x)])
+
+    found = annotated(outputs_of, shape=(5, 4))
+
+    assert [(skip.layer, skip.why) for skip in found.left] == [("rough", "no rule for elu in int8")]
+    assert bounds(found.model)["heads_softmax_range"] == (0, 255 / 256)
+    assert {"heads_query_range", "heads_key_range", "heads_value_range", "heads_output_range"} < set(
+        bounds(found.model)
+    )
+
+
 def test_layers_without_integer_kernels_and_those_to_be_left_are_named():
     def outputs_of(x):
         return layers.Conv2D(3, 1, name="last")(layers.LayerNormalization(name="norm")(x))
@@ -79,7 +93,7 @@ def test_layers_without_integer_kernels_and_those_to_be_left_are_named():
     found = annotated(outputs_of, left_float=frozenset({"last"}))
 
     assert [skip.layer for skip in found.left] == ["norm", "last"]
-    assert found.allow_float == ("norm", "last", "last_float")
+    assert found.allow_float == ("norm", "last", "norm_from", "last_float")
     assert type(read(found.model).layers()["last"]) is layers.Conv2D
 
 
