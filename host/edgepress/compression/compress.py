@@ -20,6 +20,7 @@ from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.pruning.layers import prune_layers
 from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.weights import prune_weights
+from edgepress.compression.quantization.ladder import climb_ladder
 from edgepress.compression.quantization.qat import quantize_aware, set_ranges_in_model
 from edgepress.compression.recipe import DistillStep, Recipe, StepSettings, asks_the_device, identity_of, recipe_id
 from edgepress.compression.report import CompressionReport
@@ -47,6 +48,7 @@ STEPS: dict[tuple[str, str], Step] = {
     ("factorize", "tucker2"): factorize,
     ("quantize", "ptq"): set_ranges_in_model,
     ("quantize", "qat"): quantize_aware,
+    ("quantize", "ladder"): climb_ladder,
     ("distill", ""): distill,
 }
 _CHECKPOINT_VERSION = 4  # raise it when a step computes something else from the same settings

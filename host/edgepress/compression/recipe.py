@@ -28,7 +28,7 @@ from edgepress.compression.recipe_tables import (
     Table,
 )
 from edgepress.data.pictures import Pictures
-from edgepress.errors import NotBuiltYetError, RecipeError
+from edgepress.errors import RecipeError
 from edgepress.models import model_sha256
 from edgepress_converters.options import ConversionOptions
 
@@ -132,11 +132,6 @@ _STEPS: dict[str, type[Table]] = {
     "quantize": QuantizeStep,
 }
 
-# Words that are part of the language and have no implementation yet: key -> values.
-_NOT_BUILT: dict[tuple[str, str], tuple[str, ...]] = {
-    ("quantize", "method"): ("ladder",),
-}
-
 
 def load_recipe(name_or_path: str) -> Recipe:
     """Return a recipe that ships with edgepress, by name, or one from a TOML file.
@@ -146,7 +141,6 @@ def load_recipe(name_or_path: str) -> Recipe:
     Raises:
         RecipeError: no such recipe, or one that is not valid: the message names file, key, what was given and what is
             allowed.
-        NotBuiltYetError: a word that a later version of edgepress will know.
     """
     shipped = shipped_recipes()
     if name_or_path in shipped:
@@ -181,7 +175,7 @@ def recipe_text(name_or_path: str) -> str:
     """Return the TOML of a recipe as it was written: one that ships with edgepress, by name, or a file.
 
     Raises:
-        RecipeError, NotBuiltYetError: as :func:`load_recipe`.
+        RecipeError: as :func:`load_recipe`.
     """
     load_recipe(name_or_path)
     if name_or_path in shipped_recipes():
@@ -212,7 +206,7 @@ def parse_recipe(text: str, *, source: str, default_name: str) -> Recipe:
         default_name: the recipe's name if it gives none.
 
     Raises:
-        RecipeError, NotBuiltYetError: as :func:`load_recipe`.
+        RecipeError: as :func:`load_recipe`.
     """
     try:
         table = tomllib.loads(text)
@@ -223,7 +217,6 @@ def parse_recipe(text: str, *, source: str, default_name: str) -> Recipe:
     except ValidationError as error:
         problems = "\n  ".join(_explain(problem) for problem in error.errors())
         raise RecipeError(f"{source} is not a valid recipe:\n  {problems}") from error
-    _check_built(recipe, source)
     return recipe
 
 
@@ -253,24 +246,6 @@ def _with_files_from(path: Path, recipe: Recipe) -> Recipe:
     return recipe.model_copy(
         update={"step": tuple(with_files(number, step) for number, step in enumerate(recipe.step, start=1))}
     )
-
-
-def _check_built(recipe: Recipe, source: str) -> None:
-    tables: list[tuple[str, str, Table]] = [
-        (f"step {number}", step.kind, step) for number, step in enumerate(recipe.step, start=1)
-    ]
-    tables.append(("convert", "convert", recipe.convert))
-    for place, kind, table in tables:
-        for (of_kind, key), words in _NOT_BUILT.items():
-            if of_kind == kind and getattr(table, key) in words:
-                built = [word for word in _words(type(table), key) if word not in words]
-                instead = f"; built are: {', '.join(built)}" if built else ""
-                raise NotBuiltYetError(f'{source}: {place}: {key} = "{getattr(table, key)}" is not built yet{instead}')
-
-
-def _words(table: type[Table], key: str) -> tuple[str, ...]:
-    annotation: Any = table.model_fields[key].annotation
-    return tuple(annotation.__args__)
 
 
 def _explain(problem: Any) -> str:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from edgepress.compression.recipe import Recipe, _explain, load_recipe, parse_recipe, recipe_id, shipped_recipes
 from edgepress.data.pictures import Pictures
-from edgepress.errors import NotBuiltYetError, RecipeError
+from edgepress.errors import RecipeError
 
 
 def parsed(text: str):
@@ -133,18 +133,6 @@ def test_a_mistake_is_named_with_its_file_place_value_and_what_is_allowed(text, 
     assert "mine.toml" in message
     for word in words:
         assert word in message
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '[[step]]\nkind = "quantize"\nmethod = "ladder"\n[convert]\nformat = "int8"',
-        '[convert]\nbackend = "ai-edge-quantizer"',
-    ],
-)
-def test_a_word_of_later_versions_says_that_it_is_not_built_yet(text):
-    with pytest.raises(NotBuiltYetError, match=r"mine\.toml.*not built yet"):
-        parsed(text)
 
 
 @given(

@@ -19,6 +19,7 @@ import numpy as np
 from edgepress.compression.graph.reader import Graph, Node, TensorRef, read
 from edgepress.compression.quantization.causes import Cause, Reading, cause_of
 from edgepress.compression.quantization.layers import FakeQuant, QuantizedWeights
+from edgepress.compression.quantization.placement import role_of
 from edgepress.compression.quantization.runs import Array, Run, channel_peaks
 from edgepress.data import Split
 
@@ -70,8 +71,10 @@ class Diagnosis:
         return tuple(one.cause for one in self.ranked if one.cause is not None)
 
     def as_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return {"layers": [{**asdict(one), "local_snr_db": one.local_snr_db} for one in self.ranked]}
+        """JSON values; a ratio that is infinite is null."""
+        return {
+            "layers": [{**asdict(one), "local_snr_db": one.local_snr_db if one.local else None} for one in self.ranked]
+        }
 
 
 def diagnose(annotated: Any, sample: Split) -> Diagnosis:
@@ -99,15 +102,21 @@ class _Comparison:
         error = None
         if isinstance(layer, FakeQuant):
             self._peaks[node.inputs[0]] = channel_peaks(exact)
-        elif isinstance(layer, QuantizedWeights) or any(self._rounded(ref) for ref in node.inputs):
+        elif role_of(node) == "moves":  # who reads it, reads what is before it
+            pass
+        elif isinstance(layer, QuantizedWeights) or any(self._rounding(ref) is not None for ref in node.inputs):
             error = self._judged(node, exact, alone, rounded)
             alone = exact  # what follows is to be wrong by its own fault only
         for run, outputs in ((self._exact, exact), (self._alone, alone), (self._all, rounded)):
             run.put(node, outputs)
         return error
 
-    def _rounded(self, ref: TensorRef) -> bool:
-        return isinstance(self._graph.nodes[ref.node].operation, FakeQuant)
+    def _rounding(self, ref: TensorRef) -> Node | None:
+        """What rounds a tensor, or what it was moved from; None where nothing does."""
+        node = self._graph.nodes[ref.node]
+        while role_of(node) == "moves":
+            node = self._graph.nodes[node.inputs[0].node]
+        return node if isinstance(node.operation, FakeQuant) else None
 
     def _judged(self, node: Node, exact: Any, alone: Any, rounded: Any) -> LayerError:
         local = _relative(alone, exact)
@@ -123,10 +132,10 @@ class _Comparison:
 
     def _readings(self, ref: TensorRef) -> Iterator[Reading]:
         """What is known of a rounded tensor."""
-        node = self._graph.nodes[ref.node]
-        quantizer = node.operation
-        if not isinstance(quantizer, FakeQuant):
+        node = self._rounding(ref)
+        if node is None:
             return
+        quantizer = node.operation
         low, high = quantizer.bounds or (float(quantizer.minimum), float(quantizer.maximum))
         maker = self._maker(node.inputs[0])
         parts = [maker]

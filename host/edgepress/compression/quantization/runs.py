@@ -33,7 +33,7 @@ class Run:
 
     def call(self, node: Node, *, exact: bool = False) -> Any:
         """Return what a node makes of its inputs here; ``exact``: without rounding anything."""
-        layer = node.operation
+        layer: Any = node.operation
         if exact and isinstance(layer, FakeQuant):
             return self[node.inputs[0]]
 
@@ -41,13 +41,14 @@ class Run:
             return self[value] if isinstance(value, TensorRef) else value
 
         args, kwargs = keras.tree.map_structure(fill, (node.args, node.kwargs))
-        if not isinstance(layer, QuantizedWeights):
-            return layer(*args, **kwargs)
-        layer.exact = exact
+        rounds = isinstance(layer, QuantizedWeights)
+        if rounds:
+            layer.exact = exact
         try:
             return layer(*args, **kwargs)
         finally:
-            layer.exact = False
+            if rounds:
+                layer.exact = False
 
     def put(self, node: Node, outputs: Any) -> None:
         """Let nodes that follow read these as the outputs of a node, and forget what nobody reads any more."""
