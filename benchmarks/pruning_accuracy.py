@@ -14,25 +14,19 @@ control has no teacher). Resumable: each network is a line of JSON, trained base
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import platform
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from tasks import load_task
+from resumable import differences as paired
+from resumable import main, read_lines, train_missing, with_interval
 from tasks.nets import EPOCHS, NETS, OBJECTIVE, trained
 from tasks.strokes import COUNTS, SHA256
-
-from edgepress.table.seeds import mean_interval
 
 if TYPE_CHECKING:
     from edgepress.data import Split, TrainingData
@@ -77,21 +71,8 @@ def keys() -> Iterator[Key]:
 
 
 def run(seconds: float, stop_file: Path | None) -> None:
-    """Train what has no line yet, until the time is over or somebody asks for the core."""
-    deadline = time.monotonic() + seconds
-    known = {key_of(line) for line in lines()}
-    wanted = [key for key in keys() if key not in known]
-    if not wanted:
-        return
-    dataset = load_task()
-    test = dataset.held_out.open("the accuracy of finished networks, from which nothing is chosen")
-    for key in wanted:
-        if time.monotonic() > deadline or (stop_file is not None and stop_file.exists()):
-            return
-        line = {**asdict(key), **measure(key, dataset.training, test), "task": SHA256[:12]}
-        with LINES.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        sys.stderr.write(f"{line}\n")
+    """Train what has no line yet."""
+    train_missing(LINES, keys(), {key_of(line) for line in lines()}, measure, seconds, stop_file)
 
 
 def measure(key: Key, data: TrainingData, test: Split) -> dict[str, Any]:
@@ -103,7 +84,6 @@ def measure(key: Key, data: TrainingData, test: Split) -> dict[str, Any]:
     from edgepress.training.evaluate import predict
     from edgepress.training.metrics import metric_named
 
-    started = time.monotonic()
     difference = None
     width = 1.0 if key.fraction == 1 else width_for(key.net, key.fraction)
     if key.method in (BASE, WHOLE, SCRATCH):
@@ -131,7 +111,6 @@ def measure(key: Key, data: TrainingData, test: Split) -> dict[str, Any]:
         "val_accuracy": accuracy.compute(predict(model, data.val.inputs), data.val.targets),
         "accuracy": accuracy.compute(predict(model, test.inputs), test.targets),
         "largest_difference": difference,
-        "seconds": round(time.monotonic() - started, 1),
     }
 
 
@@ -149,11 +128,8 @@ def width_for(net: str, fraction: float) -> float:
 
 
 def lines() -> list[dict[str, Any]]:
-    """What was measured so far, on the present task."""
-    if not LINES.exists():
-        return []
-    found = [json.loads(line) for line in LINES.read_text(encoding="utf-8").splitlines()]
-    return [line for line in found if line["task"] == SHA256[:12]]
+    """What was measured so far."""
+    return read_lines(LINES)
 
 
 def key_of(line: dict[str, Any]) -> Key:
@@ -219,16 +195,7 @@ def differences(
     of: str = "accuracy",
 ) -> list[float]:
     """By how much one is more accurate than another, for each seed that both were trained with."""
-    pairs = [(Key(net, seed, *better), Key(net, seed, *worse)) for seed in SEEDS]
-    return [known[a][of] - known[b][of] for a, b in pairs if a in known and b in known]
-
-
-def with_interval(values: list[float]) -> str:
-    """Mean of fractions with its interval, in percent or points."""
-    if len(values) < 2:
-        return f"{100 * values[0]:.2f} (one seed)" if values else ""
-    mean, low, high = mean_interval(values)
-    return f"{100 * mean:.2f} ({100 * low:.2f} to {100 * high:.2f})"
+    return paired(known, [(Key(net, seed, *better), Key(net, seed, *worse)) for seed in SEEDS], of)
 
 
 def verdicts(known: dict[Key, dict[str, Any]]) -> list[str]:
@@ -256,20 +223,5 @@ def verdicts(known: dict[Key, dict[str, Any]]) -> list[str]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    training = commands.add_parser("run")
-    training.add_argument("--seconds", type=float, default=float("inf"), help="begin no network after so many")
-    training.add_argument("--stop-file", type=Path, help="begin none while this file exists")
-    commands.add_parser("table")
-    arguments = parser.parse_args()
-    if arguments.command == "run":
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # read when TensorFlow starts
-        run(arguments.seconds, arguments.stop_file)
-    else:
-        table()
-
-
 if __name__ == "__main__":
-    main()
+    main(str(__doc__), run, table)
