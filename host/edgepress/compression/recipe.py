@@ -15,6 +15,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
+from edgepress.compression.order import conflict
 from edgepress.compression.recipe_tables import (
     Convert,
     DistillStep,
@@ -107,6 +108,13 @@ class Recipe(Table):
             raise ValueError(
                 'a step of kind "quantize" comes last: only a distill step without a student of its own may follow'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_go_together(self) -> Self:
+        why = conflict(self.step, self.convert)
+        if why is not None:
+            raise ValueError(why)
         return self
 
     @property
