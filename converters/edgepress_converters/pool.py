@@ -23,6 +23,7 @@ from edgepress_converters.errors import RunRefusedError, WorkerDiedError
 from edgepress_converters.flatbuffer import read_model
 from edgepress_converters.model import TFLiteModel
 from edgepress_converters.options import ConversionOptions
+from edgepress_converters.repack import SMALL_FILE_BYTES, repack_file
 from edgepress_converters.worker.messages import Array, Message, load_arrays, save_arrays
 
 DEADLINE_S = 600.0
@@ -101,6 +102,9 @@ class WorkerPool:
             model = read_model(part)
             refuse_unexpected_float(model, options)
             refuse_no_int4(model, options)
+            if options.repack or (options.repack is None and model.size_bytes < SMALL_FILE_BYTES):
+                repack_file(part)
+                model = read_model(part)
             part.replace(output)
         finally:
             part.unlink(missing_ok=True)

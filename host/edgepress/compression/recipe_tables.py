@@ -285,6 +285,7 @@ class Convert(Table):
     Attributes:
         sparse: whether zeros are left out of the file: never, always, or where the device runs that file faster. Left
             out: ``if-faster`` in a recipe that prunes blocks, else ``never``.
+        repack: whether names and whatever else no runtime reads are left out. Left out: of files below 8 MiB.
     """
 
     format: ConversionFormat = "float32"
@@ -295,6 +296,7 @@ class Convert(Table):
     calibration_samples: Annotated[int, Field(ge=1)] = 200
     allow_float: tuple[str, ...] = Field(default=(), strict=False)
     sparse: Literal["never", "if-faster", "always"] | None = None
+    repack: bool | None = None
 
 
 StepSettings = PruneStep | FactorizeStep | DistillStep | QuantizeStep
