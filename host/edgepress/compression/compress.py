@@ -21,6 +21,7 @@ from edgepress.compression.pruning.layers import prune_layers
 from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.weights import prune_weights
 from edgepress.compression.quantization.ladder import climb_ladder
+from edgepress.compression.quantization.preparation import unlike_training
 from edgepress.compression.quantization.qat import quantize_aware, set_ranges_in_model
 from edgepress.compression.recipe import DistillStep, Recipe, StepSettings, asks_the_device, identity_of, recipe_id
 from edgepress.compression.report import CompressionReport
@@ -34,7 +35,7 @@ from edgepress.training.cost import Cost, cost_of
 from edgepress.training.evaluate import predict
 from edgepress.training.metrics import metric_named
 from edgepress.training.objective import Objective
-from edgepress_converters.options import ConversionOptions
+from edgepress_converters.options import CALIBRATED_FORMATS, ConversionOptions
 from edgepress_converters.pool import WorkerPool
 
 # (kind, its word) -> the step; the word is ``structure`` or ``method``, empty where there is one implementation.
@@ -120,6 +121,9 @@ def compress(
     store = Checkpoints(checkpoints)
     key = key_of(_CHECKPOINT_VERSION, _origin(context, keep=checkpoints is not None))
     first = state = _measured(model, context, "as it came in")
+    unlike = unlike_training(model, data.train.inputs) if recipe.convert.format in CALIBRATED_FORMATS else None
+    if unlike is not None:
+        progress.note(unlike)
     entries: list[StepEntry] = []
     for number, settings in enumerate(recipe.step, start=1):
         teaching = _teaching(recipe.step[number:])
@@ -154,7 +158,7 @@ def compress(
         peak_activation_bytes_before=first.cost.peak_activation_bytes,
         peak_activation_bytes_after=state.cost.peak_activation_bytes,
         seed=seed,
-        notes=_notes(state.cost),
+        notes=(*([unlike] if unlike is not None else []), *_notes(state.cost)),
         classes=scores_by_class(
             predict(state.model, data.val.inputs), data.val.targets, objective.output_kinds, data.input_spec.labels
         ),
