@@ -16,6 +16,7 @@ COMMANDS = {
     "compress": ("edgepress.cli.compress", "Make a smaller model and its TFLite file."),
     "convert": ("edgepress.cli.convert", "Turn a Keras model into a TFLite file."),
     "inspect": ("edgepress.cli.inspect", "Say what is in a TFLite file and which runtimes can load it."),
+    "quantize": ("edgepress.cli.quantize", "Say which layers lose accuracy in int8, and why."),
     "bench": ("edgepress.cli.bench", "Measure TFLite files on a device."),
     "profile": ("edgepress.cli.profile", "Say where a model's time goes on a device, operator by operator."),
     "infer": ("edgepress.cli.infer", "Run one input through a TFLite file on a device."),
