@@ -1,7 +1,8 @@
 """Twenty small networks for the strokes, most of them with something in them that breaks int8.
 
 The planted ones compute what an honest network computes, or were trained as they are: in float nothing is wrong.
-Five architectures of 0.3 to 0.9 MMACs, nearly every network with a seed of its own.
+Five architectures of 0.3 to 0.9 MMACs, trained eleven times in all: what is planted by computing may be planted in a
+network that stands here without it, too.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from tasks.strokes import CLASSES, SIDE
 
 EPOCHS = 8
 
-SCALES, OUTLIER, CONCAT, GATE, PREPROCESSING = "channel scales", "outlier channel", "concat", "gate", "preprocessing"
-"""What is planted."""
+SCALES, OUTLIER, CONCAT = "channel scales", "outlier channel", "wide concatenation"
+GATE, PREPROCESSING = "gate", "preprocessing"
+"""What is planted, in the words of the diagnosis."""
 
 _STEPS = 9  # of channel scales: 2^-4 to 2^4
 _OUTLIER = 128.0
@@ -111,12 +113,12 @@ def branches() -> Any:
     """Two blocks of three branches that are put side by side (Szegedy et al. 2015)."""
     layers = import_keras().layers
     x = _inputs()
-    out = _conv(x, 16, 3, "stem", 2)
-    for number, filters in enumerate((8, 16), start=1):
+    out = _conv(_conv(x, 16, 3, "stem", 2), 24, 3, "deep", 2)
+    for number, filters in enumerate((12, 16), start=1):
         name = f"mixed{number}"
-        pooled = layers.MaxPooling2D(2, name=f"{name}_pool")(out)
-        one = _conv(out, filters, 1, f"{name}_one", 2)
-        three = _conv(out, 2 * filters, 3, f"{name}_three", 2)
+        pooled = layers.MaxPooling2D(3, 1, padding="same", name=f"{name}_pool")(out)
+        one = _conv(out, filters, 1, f"{name}_one")
+        three = _conv(out, 2 * filters, 3, f"{name}_three")
         out = layers.Concatenate(name=f"{name}_concat")([one, three, _conv(pooled, filters, 1, f"{name}_pooled")])
         out = _conv(out, 2 * filters, 1, f"{name}_reduce") if number == 1 else out
     return _classifier(x, out, "branches")
@@ -240,17 +242,17 @@ ZOO: tuple[Subject, ...] = (
     Subject("gated", gated, 0),
     _scaled("plain scaled", plain, 1, "conv2", "conv3"),
     _scaled("residual scaled", residual, 1, "block2_a", "block2_b"),
-    _scaled("gated scaled", gated, 1, "block2_project", "head"),
-    _raised("plain outlier", plain, 2, "conv3", "conv4", 7),
-    _raised("residual outlier", residual, 2, "block1_a", "block1_b", 3),
+    _scaled("gated scaled", gated, 0, "block2_project", "head"),
+    _raised("plain outlier", plain, 0, "conv3", "conv4", 7),
+    _raised("residual outlier", residual, 0, "block1_a", "block1_b", 3),
     _raised("mobile outlier", mobile, 0, "block4_project", "head", 11),
-    _wide("branches loud one", 2, "mixed1", "one", 0, "mixed1_reduce"),
-    _wide("branches loud three", 3, "mixed1", "three", 8, "mixed1_reduce"),
-    _wide("branches loud pooled", 4, "mixed2", "pooled", 48, "letter"),
+    _wide("branches loud one", 1, "mixed1", "one", 0, "mixed1_reduce"),
+    _wide("branches loud three", 0, "mixed1", "three", 12, "mixed1_reduce"),
+    _wide("branches loud pooled", 1, "mixed2", "pooled", 48, "letter"),
     _closed("gated closed 1", 1),
     _closed("gated closed 2", 2),
     _closed("gated closed 3", 3),
-    _misfed("plain not scaled", plain, 3, lambda x: x * 255),
-    _misfed("branches about zero", branches, 5, lambda x: 2 * x - 1),
-    _misfed("residual scaled twice", residual, 3, lambda x: x / 255),
+    _misfed("plain not scaled", plain, 1, lambda x: x * 255),
+    _misfed("branches about zero", branches, 0, lambda x: 2 * x - 1),
+    _misfed("residual scaled twice", residual, 1, lambda x: x / 255),
 )
