@@ -18,6 +18,7 @@ from edgepress.boards import Outcome, Terms
 from edgepress.confirmation import Candidate, Trial, judged_value
 from edgepress.conversion import convert_model, inspect
 from edgepress.data.loading import load_dataset, meaning
+from edgepress.data.pictures import Pictures
 from edgepress.errors import DataError, InputError, RecipeError
 from edgepress.progress import Progress, Silent
 from edgepress.table.project import project_state
@@ -193,7 +194,10 @@ def bench(
     names = boards.reach(devices, terms, shown)
     trial, dataset = None, None
     if data is not None:
-        dataset = load_dataset(data, None, seed) if isinstance(data, str) else data
+        if isinstance(data, str):
+            dataset = load_dataset(data, None, seed, _pictures_of(opened) if Path(data).is_dir() else None)
+        else:
+            dataset = data
         trial = _trial(dataset, metric or "accuracy", BOARD_SAMPLES, seed)
     with ResultStore.open(db) as store, WorkerPool() as pool:
         candidates = [_candidate(found, dataset, trial, pool, shown) for found in opened]
@@ -280,6 +284,16 @@ def _dataset(data: str | Dataset, recipes: Sequence[Recipe], seed: int) -> Datas
     if isinstance(data, str):
         return load_dataset(data, None, seed, pictures)
     return data if pictures is None else meaning(data, pictures)
+
+
+def _pictures_of(opened: Sequence[Artifact | TFLiteModel]) -> Pictures | None:
+    """How pictures become inputs, by what ``compress`` left beside a file."""
+    for one in opened:
+        spec = one.report["input_spec"] if isinstance(one, Artifact) else {}
+        if spec.get("color"):
+            height, width, _ = spec["shapes"][0]
+            return Pictures((height, width), spec["color"], tuple(spec["mean"]), tuple(spec["scale"]))
+    return None
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ imports = click.option(
 metric = click.option(
     "--metric",
     metavar="NAME|MODULE:FUNCTION",
-    help="Judge by this metric instead of the compiled one; a function returns one score for each sample.",
+    help="Judge by this metric instead of the compiled one; NAME@0 by that of the first output alone; a function "
+    "returns one score for each sample.",
 )
 seed = click.option(
     "--seed",

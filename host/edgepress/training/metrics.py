@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -31,11 +31,13 @@ class Metric:
         name: what ``--metric`` and the table call it.
         higher_is_better: whether a larger value is a better model.
         score: output ``(n, ...)`` float and target ``(n, ...)`` of one model output -> ``(n,)``, one score per sample.
+        output: number of the model output that alone is judged; None: all of them.
     """
 
     name: str
     higher_is_better: bool
     score: Callable[[Array, Array], Scores]
+    output: int | None = None
 
     def scores(self, outputs: Sequence[Array], targets: Sequence[Array]) -> Scores:
         """One score per sample, ``(n,)``; with several outputs, their mean.
@@ -45,6 +47,10 @@ class Metric:
         """
         if len(outputs) != len(targets):
             raise MetricError(f"{self.name}: {len(outputs)} outputs but {len(targets)} targets")
+        if self.output is not None:
+            if self.output >= len(outputs):
+                raise MetricError(f"{self.name}: the model has {len(outputs)} outputs; they are numbered from 0")
+            outputs, targets = [outputs[self.output]], [targets[self.output]]
         for output, target in zip(outputs, targets, strict=True):
             if len(output) != len(target):
                 raise MetricError(f"{self.name}: {len(output)} output samples but {len(target)} targets")
@@ -101,7 +107,7 @@ def wilson(successes: int, count: int, confidence: float = 0.95) -> tuple[float,
 
 
 def metric_named(name: str) -> Metric:
-    """Return a metric by name: one of :data:`METRICS`, or ``module:function``.
+    """Return a metric by name: one of :data:`METRICS`, or ``module:function``; of one output with ``@`` and its number.
 
     A function of the user's own takes the output ``(n, ...)`` float and the target ``(n, ...)`` of one model output,
     and returns one score per sample, ``(n,)``. Less is better where it has an attribute ``higher_is_better`` that is
@@ -110,6 +116,11 @@ def metric_named(name: str) -> Metric:
     Raises:
         MetricError: there is none of that name; lists those that exist.
     """
+    word, at, number = name.partition("@")
+    if at:
+        if not number.isdecimal():
+            raise MetricError(f"the metric {name!r}: after @ comes the number of a model output, from 0")
+        return replace(metric_named(word), name=name, output=int(number))
     if name in METRICS:
         return METRICS[name]
     module_name, colon, function_name = name.partition(":")

@@ -225,8 +225,8 @@ def _guess(tensor: Any, target: Any, activation: str, metric: str | None) -> tup
             import keras
 
             return keras.losses.SparseCategoricalCrossentropy(from_logits=True), "logits"
-        if metric in ("mse", "mae"):
-            return metric, "values"
+        if (word := (metric or "").partition("@")[0]) in ("mse", "mae"):
+            return word, "values"
         if same_shape and not integers and not _is_one_hot(target):
             return "mse", "values"
     raise MetricError(
@@ -282,7 +282,7 @@ def _common_metric(kinds: tuple[OutputKind, ...]) -> str:
     if len(names) != 1:
         raise MetricError(
             f"the model's outputs are of different kinds ({', '.join(kinds)}): name the metric that fits all of them "
-            f"with --metric ({', '.join(METRICS)})"
+            f"with --metric ({', '.join(METRICS)}), or one for a single output, such as accuracy@0"
         )
     return names.pop()
 

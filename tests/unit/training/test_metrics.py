@@ -49,6 +49,18 @@ def test_several_outputs_are_averaged():
     assert metric_named("accuracy").compute((right, wrong), (np.arange(3), np.arange(3))) == 0.5
 
 
+def test_outputs_of_several_kinds_are_judged_by_one_of_them():
+    outputs, targets = [np.eye(2), np.zeros((2, 1))], [np.array([0, 0]), np.array([[1.0], [3.0]])]
+
+    assert metric_named("accuracy@0").compute(outputs, targets) == 0.5
+    assert metric_named("mae@1").compute(outputs, targets) == 2
+    assert not metric_named("mae@1").higher_is_better
+    with pytest.raises(MetricError, match="mse@2: the model has 2 outputs; they are numbered from 0"):
+        metric_named("mse@2").compute(outputs, targets)
+    with pytest.raises(MetricError, match="'mae@box': after @ comes the number"):
+        metric_named("mae@box")
+
+
 def test_wilson_s_interval_has_the_published_values():
     low, high = wilson(81, 263)  # Newcombe 1998, table I: 0.2553 to 0.3662
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
