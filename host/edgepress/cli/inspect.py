@@ -13,7 +13,7 @@ from edgepress.cli import options
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @options.as_json
 def inspect(file: Path, as_json: bool) -> None:
-    """Say what is in FILE (a .tflite): inputs, outputs, operators with versions and bytes, fitting runtimes."""
+    """Say what is in FILE (a .tflite): where its bytes are, inputs, outputs, operators, fitting runtimes."""
     from edgepress import conversion
     from edgepress.cli import printing
 

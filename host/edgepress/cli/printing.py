@@ -162,13 +162,18 @@ def print_tflite(model: TFLiteModel, as_json: bool) -> None:
     import dataclasses
 
     from edgepress_converters import runtimes
+    from edgepress_converters.composition import composition
 
+    parts = composition(model.path)
     fits = {f"{name} {version}": runtimes.incompatibilities(model, name, version) for name, version in runtimes.KNOWN}
     if as_json:
         document = {**dataclasses.asdict(model), "path": str(model.path)}
-        print_json({"schema": 1, "model": document, "runtimes": {name: list(why) for name, why in fits.items()}})
+        loading = {name: list(why) for name, why in fits.items()}
+        print_json({"schema": 1, "model": document, "bytes": parts, "runtimes": loading})
         return
     click.echo(f"{model.path}: {model.size_bytes:,} bytes, sha256 {model.sha256}")
+    shares = (f"{part} {size:,} ({size / model.size_bytes:.0%})" for part, size in parts.items())
+    click.echo("bytes  " + ", ".join(shares))
     for title, tensors in (("input", model.inputs), ("output", model.outputs)):
         for tensor in tensors:
             click.echo(f"{title}  {_tensor(tensor)}")
