@@ -146,6 +146,31 @@ def test_only_steps_from_the_first_changed_one_on_run_again(model, dataset, tmp_
     assert result.report.entries[1].settings["ranks"]["features"] == 2
 
 
+def test_a_run_that_was_interrupted_goes_on_at_the_step_it_was_in(model, dataset, tmp_path, steps_run, monkeypatch):
+    whole = module.STEPS["factorize", "svd"]
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(module.STEPS, ("factorize", "svd"), interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compressed(model, dataset, PRUNE, FACTORIZE, checkpoints=tmp_path)
+    monkeypatch.setitem(module.STEPS, ("factorize", "svd"), whole)
+    report = compressed(model, dataset, PRUNE, FACTORIZE, checkpoints=tmp_path).report
+
+    assert steps_run == ["prune", "factorize"]
+    assert [entry.kind for entry in report.entries] == ["prune", "factorize"]
+
+
+def test_the_report_has_the_scores_of_each_class_by_its_name(model):
+    named = dataclasses.replace(blobs(), input_spec=dataclasses.replace(blobs().input_spec, labels=("a", "b", "c")))
+
+    classes = compressed(model, named).report.classes
+
+    assert [one.label for one in classes] == ["a", "b", "c"]
+    assert sum(one.samples for one in classes) == len(named.val)
+
+
 @pytest.mark.parametrize("change", ["seed", "data", "model", "objective"])
 def test_nothing_is_taken_over_where_the_origin_differs(change, model, dataset, tmp_path, steps_run):
     compressed(model, dataset, PRUNE, checkpoints=tmp_path)

@@ -2,6 +2,8 @@ import keras
 import numpy as np
 import pytest
 
+from edgepress.compression import compress as compress_module
+from edgepress.compression.compress import compress
 from edgepress.compression.distillation import teachers
 from edgepress.compression.distillation.pairs import Pair, embedding_pairs, pairs_by_size
 from edgepress.compression.distillation.signals import (
@@ -17,12 +19,13 @@ from edgepress.compression.distillation.step import distill, guidance_of
 from edgepress.compression.distillation.students import scaled
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import copy_of
-from edgepress.compression.recipe import DistillStep, Scale
+from edgepress.compression.recipe import DistillStep, PruneStep, Recipe, Scale
 from edgepress.errors import CompressionError
 from edgepress.models import load_model
 from edgepress.training.evaluate import predict
 from edgepress.training.fit import fine_tune
 from edgepress.training.metrics import metric_named
+from edgepress.training.objective import objective_of
 from support.compress_models import blobs, compiled, context_for, dense_net, largest_difference, made, residual_cnn
 
 layers = keras.layers
@@ -351,3 +354,27 @@ def test_a_teacher_with_other_outputs_is_refused(tmp_path):
 
     with pytest.raises(CompressionError, match=r"outputs of shape \[\(None, 5\)\], the student \[\(None, 3\)\]"):
         distill(model, settings, context_for(model, dataset))
+
+
+def test_a_pruned_model_recovers_by_what_its_layers_said_before():
+    model = compiled(made(dense_net))
+    prune = PruneStep(kind="prune", structure="neurons", sparsity=0.5, epochs=1, reconstruct=False)
+    teach = DistillStep(kind="distill", signal={"response": 1, "hint": 0.5}, epochs=1)
+
+    report = compress(model, Recipe(name="r", step=(prune, teach)), FLAT.training, objective_of(model, FLAT)).report
+
+    pruned, taught = report.entries
+    assert "with a teacher" in " ".join(pruned.notes)
+    assert "hint compares hidden with hidden" in taught.notes[1]
+    assert pruned.parameters_after < pruned.parameters_before
+
+
+def test_models_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    made(residual_cnn).save(tmp_path / "other.keras")
+    model = compiled(made(dense_net))
+    prune = PruneStep(kind="prune", structure="weights", sparsity=0.5)
+    steps = (prune, DistillStep(kind="distill", teacher=(str(tmp_path / "other.keras"),)))
+    monkeypatch.setattr(compress_module, "STEPS", {})
+
+    with pytest.raises(CompressionError, match="teacher and student do not fit"):
+        compress(model, Recipe(name="r", step=steps), FLAT.training, objective_of(model, FLAT))
