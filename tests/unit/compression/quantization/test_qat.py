@@ -7,11 +7,12 @@ import pytest
 from edgepress.compression.compress import compress
 from edgepress.compression.pruning.weights import prune_weights
 from edgepress.compression.quantization.annotate import fake_quants
-from edgepress.compression.quantization.qat import quantize_aware
+from edgepress.compression.quantization.qat import quantize_aware, set_ranges_in_model
 from edgepress.compression.recipe import PruneStep, QuantizeStep, parse_recipe
 from edgepress.conversion import convert_model
 from edgepress.errors import CompressionError
 from edgepress.training.evaluate import predict
+from edgepress.training.fit import fine_tune
 from edgepress.training.objective import objective_of
 from edgepress.verification.reference import run_file, to_real
 from edgepress_converters.options import ConversionOptions
@@ -131,3 +132,33 @@ def test_a_teacher_that_follows_in_the_recipe_guides_the_training_for_int8():
     assert "with a teacher" in compressed.report.entries[0].notes[0]
     assert compressed.conversion.ranges == "in-model"
     assert fake_quants(compressed.model)
+
+
+def test_training_repairs_what_calibration_alone_cannot():
+    """Channels of one tensor are up to 256 times apart, undone in the next layer: the network computes the same."""
+    data = blobs(count=512, classes=8)
+
+    def net():
+        inputs = keras.Input((8, 8, 2))
+        x = keras.layers.Conv2D(16, 3, name="conv", activation="relu")(inputs)
+        x = keras.layers.Dense(8, activation="softmax", name="classes")(keras.layers.GlobalAveragePooling2D()(x))
+        return compiled(keras.Model(inputs, x), learning_rate=3e-2)
+
+    def accuracy(model):
+        (answers,) = predict(model, data.train.inputs)
+        return float((answers.argmax(-1) == data.train.targets[0]).mean())
+
+    model = made(net)
+    model = compiled(fine_tune(model, data.training, objective_of(model, data), epochs=10).model)
+    conv, classes = model.get_layer("conv"), model.get_layer("classes")
+    scales = np.random.default_rng(0).permutation(2.0 ** np.linspace(-4, 4, 16))
+    conv.set_weights([weight * scales for weight in conv.get_weights()])
+    classes.kernel.assign(np.asarray(classes.kernel) / scales[:, None])
+    int8 = dataclasses.replace(context_for(model, data), conversion=INT8)
+
+    calibrated = set_ranges_in_model(model, QuantizeStep(kind="quantize", method="ptq"), int8).model
+    trained = quantize_aware(model, step(epochs=3, learning_rate=1e-2), int8).model
+
+    assert accuracy(model) > 0.99
+    assert accuracy(calibrated) < 0.8
+    assert accuracy(trained) > 0.93
