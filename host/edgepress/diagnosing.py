@@ -88,8 +88,9 @@ def debug_quantization(
     path = Path(model)
     loaded = Source(path, imports).load()
     from edgepress.compression.quantization.annotate import annotate, fake_quants
-    from edgepress.compression.quantization.causes import preprocessing_mismatch
+    from edgepress.compression.quantization.causes import PREPROCESSING, Cause, preprocessing_mismatch
     from edgepress.compression.quantization.diagnosis import SAMPLES, diagnose
+    from edgepress.compression.quantization.preparation import unlike_training
     from edgepress.compression.quantization.ranges import not_rounding, set_ranges
     from edgepress.data.checks import check_fits
     from edgepress.data.loading import load_dataset
@@ -102,6 +103,7 @@ def debug_quantization(
     judged_by = metric_named(objective_of(loaded, dataset, metric).metric)
     sample = dataset.train.sample(min(CALIBRATION_SAMPLES, len(dataset.train)), seed)
     left: tuple[Skip, ...] = ()
+    memory = unlike_training(loaded, sample.inputs)
     with shown.task("float against int8"):
         ranged = loaded
         if not fake_quants(loaded):
@@ -113,6 +115,9 @@ def debug_quantization(
             metric_float = judged_by.compute(predict(ranged, val.inputs), val.targets)
             mismatch = preprocessing_mismatch(ranged, dataset.train, val, judged_by, seed)
         diagnosis = diagnose(ranged, sample.take(slice(SAMPLES)))
+    of_data = mismatch.cause if mismatch is not None else None
+    if of_data is None and memory is not None:
+        of_data = Cause(PREPROCESSING, (), memory, "prepare calibration data as the model's training data were")
     artifact = Artifact.load(path.parent) if path.name == "model.keras" else None
     found = Debugged(
         path.name,
@@ -120,7 +125,7 @@ def debug_quantization(
         metric_float,
         metric_int8,
         diagnosis,
-        (*([mismatch.cause] if mismatch else []), *diagnosis.causes),
+        (*([of_data] if of_data is not None else []), *diagnosis.causes),
         left,
         artifact.model if artifact is not None and artifact.report["conversion"]["format"] == "int8" else None,
     )
