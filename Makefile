@@ -27,6 +27,7 @@ test: .venv/.dev
 
 lint: .venv/.dev
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/mypy
+	@$(BIN)/bandit -q -c pyproject.toml -r host agent converters
 
 .venv/.demo .venv/.dev: pyproject.toml scripts/setup.sh
 	@scripts/setup.sh $(subst .venv/.,,$@)

@@ -44,7 +44,7 @@ def interleaved(
         more: asked after ``processes`` rounds, with the number of the next one: the configurations that it shall have.
             It ends with the first round that nobody needs.
     """
-    generator = random.Random(seed)  # noqa: S311 - an order, not a secret
+    generator = random.Random(seed)  # noqa: S311 - an order, not a secret  # nosec B311
     round_, indices = 0, list(range(configurations))
     while indices:
         generator.shuffle(indices)

@@ -87,7 +87,7 @@ def without_private(text: str) -> str:
 
 def _output(words: Tuple[str, ...]) -> str:
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)  # noqa: S603 - commands of a list of ours
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{error}"
     text = done.stdout.decode("utf-8", "replace").strip()

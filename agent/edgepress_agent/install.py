@@ -120,7 +120,7 @@ class _Installation:
     def command(self, argv: List[str], what: str) -> None:
         try:
             with self._log.open("ab") as log:
-                status = subprocess.run(
+                status = subprocess.run(  # noqa: S603 - pip, with exact requirements, no shell
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -144,7 +144,7 @@ class _Installation:
     def describe(self, name: str) -> Runtime:
         """Ask the new Python what it has."""
         try:
-            answer = subprocess.run(
+            answer = subprocess.run(  # noqa: S603 - the Python that was installed just now
                 launch.command(str(self.python), "describe-runtime", name),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

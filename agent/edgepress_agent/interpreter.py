@@ -97,7 +97,7 @@ class Model:
         """
         import numpy as np
 
-        generator = random.Random(seed)  # noqa: S311 - inputs, not secrets
+        generator = random.Random(seed)  # noqa: S311 - inputs, not secrets  # nosec B311
         arrays = []
         for details in self._inputs:
             shape, dtype = tuple(details["shape"].tolist()), np.dtype(details["dtype"])

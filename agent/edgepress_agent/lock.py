@@ -17,7 +17,7 @@ from typing import Iterable, Mapping, Optional
 from edgepress_agent.protocol.codec import WireError, dumps, from_wire, loads, to_wire
 from edgepress_agent.protocol.messages import LockState
 
-_FOLDERS = ("/run/lock", "/var/lock", "/tmp")  # noqa: S108 - shared by all users on purpose
+_FOLDERS = ("/run/lock", "/var/lock", "/tmp")  # noqa: S108 - shared by all users on purpose  # nosec B108
 _FILE_NAME = "edgepress.lock"
 
 
@@ -99,5 +99,5 @@ def _open(path: Path) -> int:
             descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             continue
-        os.fchmod(descriptor, 0o666)  # whatever the umask is
+        os.fchmod(descriptor, 0o666)  # for all users of the board, whatever the umask is  # nosec B103
         return descriptor

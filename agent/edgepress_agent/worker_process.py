@@ -63,7 +63,7 @@ def run_worker(
     limits = {**_LIMITS, **({} if memory_bytes is None else {resource.RLIMIT_DATA: memory_bytes})}
     forked_ns = time.monotonic_ns()
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - this very agent, in a Python that it has found
             launch.command(python, "worker", str(write_end)),
             stdin=subprocess.PIPE,
             stdout=log,

@@ -35,7 +35,7 @@ class Child:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         read_end, write_end = os.pipe()
         self._lifeline = os.fdopen(write_end, "wb")
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - this very Python
             # -P: a file tensorflow.py in the user's directory must not become TensorFlow.
             [sys.executable, "-P", "-m", "edgepress_converters.worker", str(read_end)],
             stdin=subprocess.PIPE,

@@ -175,7 +175,7 @@ def undecorated(tmp_path, monkeypatch):
     """A model as a training script saves it: its layer and loss are of ``__main__``, and are not decorated."""
     (tmp_path / "my_script.py").write_text(UNDECORATED)
     scope = {"__name__": "__main__"}
-    exec(UNDECORATED, scope)
+    exec(UNDECORATED, scope)  # noqa: S102 - text of this test
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4), scope["Tripled"]()])
     model.compile("adam", scope["own_loss"])
     monkeypatch.chdir(tmp_path)

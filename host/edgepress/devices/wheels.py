@@ -105,7 +105,7 @@ def python_of_minor(version: str) -> str | None:
     found = shutil.which(f"python{version}")
     if found is None:
         return None
-    tried = subprocess.run([found, "--version"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    tried = subprocess.run([found, "--version"], stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - a Python of PATH, asked for its version
     return found if tried.returncode == 0 else None  # the stand-ins of version managers may lead nowhere
 
 
@@ -115,14 +115,14 @@ def precompile(python: str, folder: Path, shown_as: str) -> None:
     It matters under emulation, where ``import numpy`` without byte code takes 16 s instead of 3.
     """
     argv = [python, "-m", "compileall", "-q", "-q", "-j", "0", "-s", str(folder), "-p", shown_as, str(folder)]
-    subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PIP_TIMEOUT_S, check=False)
+    subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PIP_TIMEOUT_S, check=False)  # noqa: S603 - a Python of PATH, which compiles
 
 
 def _fetch_wheels(spec: InstallSpec, board: BoardPython, site: Path) -> None:
     if importlib.util.find_spec("pip") is None:
         raise ProvisioningError(f"{spec.name} is fetched with pip, which {sys.executable} lacks: python -m ensurepip")
     platforms = [word for tag in _platform_tags(board) for word in ("--platform", tag)]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - pip, with exact requirements, no shell
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"),
             *("--no-compile", "--only-binary=:all:", "--implementation", "cp", "--python-version", board.short_version),

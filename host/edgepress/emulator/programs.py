@@ -63,7 +63,7 @@ def run(
     """
     program = find(argv[0]) or argv[0]
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - a program of the list above, no shell
             [program, *argv[1:]],
             stdin=subprocess.DEVNULL,
             capture_output=True,

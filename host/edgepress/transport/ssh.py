@@ -92,7 +92,7 @@ class SshTransport(Transport):
     def _start(self, argv: Sequence[str], deadline: float) -> _SshChannel:
         with self.waiting(deadline, f"starting {argv[0]}"):
             channel = self._session()
-            channel.exec_command(shlex.join(argv))  # SSH takes one string, which the user's shell splits again
+            channel.exec_command(shlex.join(argv))  # SSH takes one string, which a shell splits again  # nosec B601
         return _SshChannel(channel, self)
 
     def _sftp(self) -> paramiko.SFTPClient:

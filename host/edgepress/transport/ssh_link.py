@@ -123,7 +123,7 @@ class _Proxy:
         self.socket, theirs = socket.socketpair()
         try:
             with theirs:
-                self._process = subprocess.Popen(
+                self._process = subprocess.Popen(  # noqa: S603 - the ProxyCommand of the user's own ssh config
                     argv,
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),

@@ -90,7 +90,7 @@ def _random_input(spec: TensorSpec, random: np.random.Generator) -> Array:
     be indices, of which only 0 is sure to exist."""
     shape = (RANDOM_GOLDENS, *spec.shape[1:])
     if np.dtype(spec.dtype).kind == "f":
-        return random.uniform(-1, 1, shape).astype(np.float32)
+        return random.uniform(-1, 1, shape).astype(np.float32)  # numpy's, of a seed  # nosec B311
     if spec.scale is None and spec.dtype != "uint8":
         return np.zeros(shape, spec.dtype)
     limits = np.iinfo(spec.dtype)

@@ -23,7 +23,7 @@ RECOVERY_S = 2.0
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder in memory where there is one: thousands of fsyncs prove nothing here."""
-    shared = Path("/dev/shm")
+    shared = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
     with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None) as name:
         yield Path(name)
 
