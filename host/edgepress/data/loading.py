@@ -82,8 +82,8 @@ def meaning(dataset: Dataset, pictures: Pictures) -> Dataset:
 def _known(spec: str, pictures: Pictures | None) -> Pictures:
     if pictures is None:
         raise DataError(
-            f"{spec} is a folder of pictures, and nothing says how they become inputs: add to the recipe a table "
-            'such as [input] with size = [96, 96], color = "rgb", scale = 255.0'
+            f"{spec} is a folder of pictures, and nothing says how they become inputs. `run` and `compress` take that "
+            'from a recipe: add a table [input] with size = [96, 96], color = "rgb", scale = 255.0, say'
         )
     return pictures
 

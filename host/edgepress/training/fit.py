@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -231,9 +232,12 @@ def _samples(train: Split, lessons: Lessons | None) -> Any:
 
 
 def _batches(samples: Any, objective: Objective) -> Any:
+    """Samples in batches, augmented if that is wanted: Keras layers as in training."""
     batches = samples.batch(objective.batch_size)
     if (augmentation := objective.augmentation) is not None:
-        batches = batches.map(lambda given, wanted: (augmentation(given), wanted))
+        takes_training = "training" in inspect.signature(getattr(augmentation, "call", augmentation)).parameters
+        settings = {"training": True} if takes_training else {}
+        batches = batches.map(lambda given, wanted: (augmentation(given, **settings), wanted))
     return batches.prefetch(2)
 
 

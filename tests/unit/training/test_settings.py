@@ -45,6 +45,12 @@ def test_every_training_leaves_a_table_and_curves_in_a_folder_of_its_own(tmp_pat
     assert b"scalars" in events.read_bytes()
 
 
+def test_layers_of_keras_augment_as_in_training():
+    noise = keras.Sequential([keras.Input((6,)), keras.layers.GaussianNoise(1.0, seed=1)])
+
+    assert largest_difference(trained().model, trained(augmentation=noise).model) > 1e-3
+
+
 def test_augmentation_changes_what_is_trained_on_and_nothing_else():
     seen = []
 

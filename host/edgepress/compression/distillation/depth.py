@@ -21,13 +21,8 @@ _MAIN = (
     keras.layers.LSTM,
     keras.layers.GRU,
 )
-_FOLLOWING = (
-    keras.layers.BatchNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.Activation,
-    keras.layers.ReLU,
-    keras.layers.Dropout,
-)
+_ACTIVATIONS = (keras.layers.Activation, keras.layers.ReLU, keras.layers.Dropout)
+_NORMALIZATIONS = (keras.layers.BatchNormalization, keras.layers.LayerNormalization)
 
 
 @dataclass(frozen=True)
@@ -67,24 +62,25 @@ def _units(graph: Graph) -> list[_Unit]:
     blocks = residual_blocks(graph)
     inside = {node.index for block in blocks for node in block.branch}
     units = [
-        _Unit(block.join.name, block.entry, _end(graph, block.join), graph.shape_of(block.exit))
+        # The normalization behind a sum may be the network's last one, which stays.
+        _Unit(block.join.name, block.entry, _end(graph, block.join, _ACTIVATIONS), graph.shape_of(block.exit))
         for block in blocks
         if block.join.index not in inside
     ]
     for node in graph.nodes:
         if isinstance(node.operation, _MAIN) and node.index not in inside and len(graph.calls(node.name)) == 1:
             shape = node.output_shapes[0]
-            exit_ = _end(graph, node)
+            exit_ = _end(graph, node, _NORMALIZATIONS + _ACTIVATIONS)
             if graph.shape_of(node.inputs[0]) == shape and exit_ not in graph.outputs:
                 units.append(_Unit(node.name, node.inputs[0], exit_, shape))
     return sorted(units, key=lambda unit: unit.exit.node)
 
 
-def _end(graph: Graph, node: Node) -> TensorRef:
-    """The end of the normalization and activation behind a node, which goes with it."""
+def _end(graph: Graph, node: Node, following: tuple[type, ...]) -> TensorRef:
+    """The end of the layers of these kinds behind a node, which go with it."""
     while True:
         readers = graph.consumers(node)
-        if len(readers) != 1 or not isinstance(readers[0].operation, _FOLLOWING) or graph.is_output(node):
+        if len(readers) != 1 or not isinstance(readers[0].operation, following) or graph.is_output(node):
             return TensorRef(node.index, 0)
         if len(graph.calls(readers[0].name)) > 1:
             return TensorRef(node.index, 0)

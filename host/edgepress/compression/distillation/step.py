@@ -22,7 +22,7 @@ from edgepress.training.guidance import Guidance
 def distill(model: Any, settings: DistillStep, context: StepContext) -> StepOutcome:
     """Train a student. Teachers are asked, never changed; with ``mutual`` copies of them learn along."""
     student, changed = _student(model, settings, context)
-    guidance = guidance_of(settings, context, student)
+    teachers = _teachers(settings, context)
     tuned = fine_tune(
         student,
         context.data,
@@ -30,12 +30,12 @@ def distill(model: Any, settings: DistillStep, context: StepContext) -> StepOutc
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         patience=settings.patience,
-        guidance=guidance,
+        guidance=_guidance(teachers, settings, context, student),
         seed=context.seed,
         progress=context.progress,
         description="Distilling",
     )
-    layers = compared_layers(copy_of(student), _teachers(settings, context), settings)
+    layers = compared_layers(copy_of(student), teachers, settings)
     notes = (tuned.summary,) if layers is None else (tuned.summary, layers)
     return StepOutcome(tuned.model, context.conversion, changed, notes=notes, choices=_files(settings))
 
@@ -46,13 +46,7 @@ def guidance_of(settings: DistillStep, context: StepContext, student: Any) -> Gu
     Raises:
         CompressionError: a teacher takes or gives other shapes than the student. ModelError: its file cannot be used.
     """
-    teachers = _teachers(settings, context)
-    for teacher in teachers:
-        check_pair(teacher, student)
-    if settings.mutual:
-        sibling = not settings.teacher and isinstance(settings.student, Scale)
-        return Guidance(settings.alpha, partial(mutual_lessons, None if sibling else teachers, settings, context))
-    return Guidance(settings.alpha, lambda trained: lessons_of(trained, teachers, settings, context))
+    return _guidance(_teachers(settings, context), settings, context, student)
 
 
 def check_files(settings: DistillStep, original: Any) -> None:
@@ -81,6 +75,15 @@ def check_pair(teacher: Any, student: Any) -> None:
             raise CompressionError(
                 f"teacher and student do not fit: the teacher has {what} of shape {shapes[0]}, the student {shapes[1]}"
             )
+
+
+def _guidance(teachers: Sequence[Any], settings: DistillStep, context: StepContext, student: Any) -> Guidance:
+    for teacher in teachers:
+        check_pair(teacher, student)
+    if settings.mutual:
+        sibling = not settings.teacher and isinstance(settings.student, Scale)
+        return Guidance(settings.alpha, partial(mutual_lessons, None if sibling else teachers, settings, context))
+    return Guidance(settings.alpha, lambda trained: lessons_of(trained, teachers, settings, context))
 
 
 def _teachers(settings: DistillStep, context: StepContext) -> Sequence[Any]:
