@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from edgepress_converters.pool import WorkerPool
 
 FILES = ("model.keras", "model.tflite", "goldens.npys", "report.json")
-_SCHEMA = 2
+_SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -266,6 +266,7 @@ def _make(
             "data_notes": list(dataset.notes),
             "input_spec": dataset.input_spec.as_dict(),
             "metric": objective.metric,
+            "output_kinds": list(objective.output_kinds),
             "seed": seed,
             "recipe": recipe.model_dump(mode="json"),
             "recipe_id": compressed.report.recipe_id,

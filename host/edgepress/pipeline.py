@@ -21,9 +21,11 @@ from edgepress.data.loading import load_dataset, meaning
 from edgepress.data.pictures import Pictures
 from edgepress.errors import DataError, InputError, RecipeError
 from edgepress.progress import Progress, Silent
+from edgepress.table.figures import figures_of_classes
 from edgepress.table.project import project_state
 from edgepress.table.recording import Subject
 from edgepress.table.store import ResultStore
+from edgepress.training.classes import scores_by_class
 from edgepress.training.metrics import metric_named
 from edgepress.verification.goldens import goldens_of_file
 from edgepress.verification.reference import run_file, to_real
@@ -96,7 +98,7 @@ def run(
                 maker.made(recipe, seed + n) for n in range(seeds) for recipe in wanted if recipe.step or n == 0
             ]
         trial = _trial(dataset, artifacts[0].report["metric"], samples, seed)
-        candidates = [_candidate(artifact, dataset, trial, pool, shown) for artifact in artifacts]
+        candidates = [_candidate(artifact, dataset, trial, pool, store, shown) for artifact in artifacts]
         return boards.measure(names, candidates, trial, terms, store, cache_folder(cache) / "pending", shown)
 
 
@@ -200,7 +202,7 @@ def bench(
             dataset = data
         trial = _trial(dataset, metric or "accuracy", BOARD_SAMPLES, seed)
     with ResultStore.open(db) as store, WorkerPool() as pool:
-        candidates = [_candidate(found, dataset, trial, pool, shown) for found in opened]
+        candidates = [_candidate(found, dataset, trial, pool, store, shown) for found in opened]
         return boards.measure(names, candidates, trial, terms, store, cache_folder(cache) / "pending", shown)
 
 
@@ -338,17 +340,23 @@ def _candidate(
     dataset: Dataset | None,
     trial: Trial | None,
     pool: WorkerPool,
+    store: ResultStore,
     progress: Progress,
 ) -> Candidate:
-    """What is measured, judged on this machine first."""
+    """What is measured, judged on this machine first. How well it tells each class is kept beside its rows."""
     artifact = made if isinstance(made, Artifact) else None
     model = made.model if isinstance(made, Artifact) else made
     goldens = artifact.goldens if artifact else goldens_of_file(model, pool)
     host = None
     if trial is not None:
         with progress.task(f"{artifact.name if artifact else model.path.name}: {trial.metric.name} on this machine"):
-            raw = run_file(model, trial.sample.inputs, pool)
-            host = judged_value(trial.metric, to_real(model, raw), trial.sample)
+            outputs = to_real(model, run_file(model, trial.sample.inputs, pool))
+            host = judged_value(trial.metric, outputs, trial.sample)
+        if artifact is not None:
+            labels = artifact.report["input_spec"]["labels"]
+            scores = scores_by_class(outputs, trial.sample.targets, artifact.report["output_kinds"], labels)
+            if scores:
+                store.record_figures(figures_of_classes(scores, model, artifact.name))
     return Candidate(
         model,
         goldens,

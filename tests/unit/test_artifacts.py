@@ -96,7 +96,7 @@ def artifact(tmp_path):
     (folder / "model.keras").touch()
     count = 2 * len(model.outputs) + len(model.inputs)
     (folder / "goldens.npys").write_bytes(encode_arrays([np.zeros((2, 1), np.float32)] * count))
-    report = {"schema": 2, "recipe": {"name": "r"}, "recipe_id": "0", "tflite": {"sha256": model.sha256}}
+    report = {"schema": 3, "recipe": {"name": "r"}, "recipe_id": "0", "tflite": {"sha256": model.sha256}}
     (folder / "report.json").write_text(json.dumps(report))
     return folder
 

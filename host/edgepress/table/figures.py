@@ -7,6 +7,7 @@ that was measured in the same way on the same board.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from edgepress.benchmarking.operators import OperatorProfile
     from edgepress.table.result import Result
     from edgepress.table.store import ResultStore
+    from edgepress.training.classes import ClassScores
     from edgepress_agent.protocol.messages import DeviceFacts
+    from edgepress_converters.model import TFLiteModel
 
 OPERATOR_TIME = "time by operator"
+CLASS_F1 = "F1 by class"
 
 # What a row and figures must share; figures that do not depend on one of these have None there.
 _SHARED = ("model_sha256", "physical_device", "runtime", "runtime_version", "delegate", "threads")
@@ -129,6 +133,34 @@ def figures_of_profile(profile: OperatorProfile, facts: DeviceFacts) -> Figures:
         parts=tuple(
             Part(one.kind, one.output, None if one.time_ns is None else float(one.time_ns), one.failure or "")
             for one in profile.operators
+        ),
+    )
+
+
+def figures_of_classes(scores: Sequence[ClassScores], file: TFLiteModel, model: str) -> Figures:
+    """Return what is kept of how well a file tells each class, judged on this machine."""
+    return Figures(
+        what=CLASS_F1,
+        unit="",
+        source=f"the test split, edgepress {version('edgepress')}",
+        model=model,
+        model_sha256=file.sha256,
+        device=None,
+        physical_device=None,
+        runtime=None,
+        runtime_version=None,
+        delegate=None,
+        threads=None,
+        created_unix_ns=time.time_ns(),
+        whole=None,
+        parts=tuple(
+            Part(
+                "class",
+                one.label,
+                one.f1,
+                f"precision {one.precision:.4g}, recall {one.recall:.4g}, {one.samples} samples",
+            )
+            for one in scores
         ),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgepress.benchmarking.operators import OperatorProfile, OperatorTime
+from edgepress.conversion import inspect
 from edgepress.errors import TableError
 from edgepress.table.archive import export_bundle, export_rows, import_archive
 from edgepress.table.figures import (
@@ -17,6 +18,7 @@ from edgepress.table.figures import (
     Figures,
     figures_as_text,
     figures_from_json,
+    figures_of_classes,
     figures_of_profile,
     figures_of_rows,
     mentioned,
@@ -24,6 +26,7 @@ from edgepress.table.figures import (
 from edgepress.table.report.contents import page_contents
 from edgepress.table.schema import figures as figures_table
 from edgepress.table.store import ResultStore
+from edgepress.training.classes import ClassScores
 from support.report_rows import HOSTILE, quantization_error
 from support.table_rows import FACTS, RUNTIME, STARTED_UNIX_NS, result
 
@@ -189,3 +192,16 @@ def test_the_report_gets_printable_figures_with_their_rows_or_none(sqlite_store:
     assert shown["rows"] == [row.id for row in sqlite_store.rows()]
     assert shown["note"].endswith("Taken by edgepress profile 0.1.0 on pi4, ai-edge-litert 2.1.6, 2026-09-21.")
     assert "\x1b" not in json.dumps(shown, ensure_ascii=False)
+
+
+def test_how_well_a_file_tells_each_class_is_kept_and_printed_with_precision_and_recall() -> None:
+    file = inspect(Path(__file__).parents[2] / "cases/models/dense_float32.tflite")
+    scores = [ClassScores(0, "cat", 40, 0.5, 1.0, 2 / 3), ClassScores(0, HOSTILE, 2, 0.0, 0.0, 0.0)]
+
+    figures = figures_from_json(figures_of_classes(scores, file, "int8").as_json())
+
+    assert figures.hold_for(dataclasses.replace(result(), model_sha256=file.sha256))
+    text = figures_as_text(figures)
+    assert "F1 by class of int8, by the test split" in text
+    assert "0.6667" in text
+    assert "cat: precision 0.5, recall 1, 40 samples" in text
