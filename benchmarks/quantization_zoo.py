@@ -124,8 +124,8 @@ def make(subject: Subject, method: str, path: Path, dataset: Dataset, pool: Work
 
     model = subject.model(load_task().training)
     if method in (FLOAT, RAW):
-        options = ConversionOptions(format="float32" if method == FLOAT else "int8")
-        convert_model(model, path, options, dataset.train.inputs, pool)
+        options = ConversionOptions(format="float32" if method == FLOAT else "int8", repack=False)
+        convert_model(model, path, options, dataset.train.inputs, pool)  # as it comes: the peers need its names
         return {}
     if method == LADDER:
         return climbed(model, path, dataset, pool)
@@ -313,7 +313,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run")
     running.add_argument("--seconds", type=float, default=float("inf"), help="begin no file after so many")
-    running.add_argument("--methods", default=",".join((FLOAT, RAW, CAUSE, LADDER, AEQ, TFMOT)))
+    running.add_argument("--methods", default=",".join((FLOAT, CAUSE, RAW, LADDER, AEQ, TFMOT)))
     running.add_argument("--stop-file", type=Path, help="begin none while this file exists")
     commands.add_parser("latency")
     commands.add_parser("table")
