@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any
 
 import keras
@@ -13,7 +15,7 @@ from edgepress.compression.graph.rebuild import NewLayer, copied, rebuild, set_w
 from edgepress.compression.quantization.decompose import decompose
 from edgepress.compression.quantization.folding import fold_batchnorm
 from edgepress.compression.quantization.layers import QUANTIZED, FakeQuant, StaysFloat
-from edgepress.compression.quantization.placement import placements, role_of
+from edgepress.compression.quantization.placement import Range, joined_range, placements, role_of
 from edgepress.compression.steps import Skip
 from edgepress.errors import CompressionError
 
@@ -61,6 +63,8 @@ def annotate(model: Any, *, left_float: frozenset[str] = frozenset()) -> Annotat
             continue
         if type(node.operation) in QUANTIZED:
             replacements[node.name] = [_quantized(node)]
+        elif role_of(node) == "joins":
+            replacements[node.name] = [NewLayer(_Joined(graph.calls(node.name), ranges))]
         elif node.is_layer and role_of(node) == "float":
             replacements[node.name] = [NewLayer(_Apart(node, ranges))]
     left = _left(graph, left_float)
@@ -79,7 +83,7 @@ class _Ranges:
     def __init__(self, graph: Graph, left_float: frozenset[str]) -> None:
         self._graph = graph
         self._left_float = left_float
-        self._placed = placements(graph, left_float)
+        self._placements = placements(graph, left_float)
         self._made: dict[TensorRef, FakeQuant] = {}
         self._names: set[str] = {node.name for node in graph.nodes}
         self.barriers: list[str] = []
@@ -91,14 +95,24 @@ class _Ranges:
             return tensor
         if node.name in self._left_float:
             tensor = self.barrier(f"{node.name}_float", tensor)
-        placed = self._placed.get(ref)
-        if placed is None:
+        placed = self._placements.placed.get(ref)
+        return tensor if placed is None else self._layer(placed)(tensor, observe=placed.of == ref)
+
+    def before_joining(self, node: Node, position: int, tensor: Any) -> Any:
+        """Return what a node that joins tensors takes for one of them: at the range of the whole, if it has none.
+
+        Else the converter would give it the range of another one, in which it need not lie."""
+        placed = joined_range(self._graph, TensorRef(node.index, 0), self._placements.placed)
+        has_one = node.inputs[position] in self._placements.known
+        if placed is None or has_one or not keras.backend.is_float_dtype(tensor.dtype):
             return tensor
-        known = self._made.get(placed.of)
-        if known is not None:
-            return known(tensor, observe=False)
-        made = self._made[placed.of] = FakeQuant(placed.bounds, name=self._name(f"{node.name}_range"))
-        return made(tensor)
+        return self._layer(placed)(tensor, observe=False, in_file=True)
+
+    def _layer(self, placed: Range) -> FakeQuant:
+        if placed.of not in self._made:
+            name = self._name(f"{self._graph.nodes[placed.of.node].name}_range")
+            self._made[placed.of] = FakeQuant(placed.bounds, name=name)
+        return self._made[placed.of]
 
     def barrier(self, name: str, tensor: Any) -> Any:
         """Return a tensor that no range is handed through."""
@@ -116,6 +130,23 @@ class _Ranges:
         return name
 
 
+class _Joined:
+    """Calls what joins tensors on tensors of one range."""
+
+    def __init__(self, calls: Sequence[Node], ranges: _Ranges) -> None:
+        self._calls = iter(calls)  # in the order in which they are made
+        self._ranges = ranges
+        self._layer = copied(calls[0]).layer
+        self.call = self._layer.call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        node, positions = next(self._calls), count()
+        args, kwargs = _for_tensors(
+            lambda tensor: self._ranges.before_joining(node, next(positions), tensor), (args, kwargs)
+        )
+        return self._layer(*args, **kwargs)
+
+
 class _Apart:
     """Calls a layer without int8 kernels on tensors that no range comes through: else the converter would give integers
     to some of the operators in it, whose ranges nobody took."""
@@ -127,12 +158,16 @@ class _Apart:
         self.call = self._layer.call  # for whom asks what arguments it takes
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        args, kwargs = keras.tree.map_structure(
-            lambda value: self._barrier(value) if isinstance(value, keras.KerasTensor) else value, (args, kwargs)
-        )
+        args, kwargs = _for_tensors(self._barrier, (args, kwargs))
         outputs = self._layer(*args, **kwargs)
         set_weights(self._layer, self._weights)
         return outputs
+
+
+def _for_tensors(change: Callable[[Any], Any], arguments: Any) -> Any:
+    return keras.tree.map_structure(
+        lambda value: change(value) if isinstance(value, keras.KerasTensor) else value, arguments
+    )
 
 
 def _quantized(node: Node) -> NewLayer:

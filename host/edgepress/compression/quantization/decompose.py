@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras.src import ops as operations
 
-from edgepress.compression.graph.reader import Node, Shape, read
+from edgepress.compression.graph.reader import Graph, Node, Shape, read
 from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured
 from edgepress.compression.quantization.attention import Attention, can_be_taken_apart
 from edgepress.compression.quantization.folding import scale_and_offset
@@ -41,16 +41,16 @@ def decompose(model: Any, left_float: frozenset[str] = frozenset()) -> Any:
     replacements = {}
     for node in graph.nodes:
         if node.name not in replacements and node.name not in left_float:
-            chain = _chain(node, graph.shape_of(node.inputs[0]) if node.inputs else ())
+            chain = _chain(graph, node)
             if chain:
                 replacements[node.name] = chain
     return rebuild(graph, replacements)
 
 
-def _chain(node: Node, shape: Shape) -> list[NewLayer]:
+def _chain(graph: Graph, node: Node) -> list[NewLayer]:
     """What takes the place of a node's layer; empty: nothing."""
     layer = node.operation
-    if can_be_taken_apart(node):
+    if can_be_taken_apart(graph, node):
         return [NewLayer(Attention(layer, node.name))]
     if type(layer) is _layers.Average:
         return [NewLayer(_Mean(node.name))]
@@ -65,7 +65,7 @@ def _chain(node: Node, shape: Shape) -> list[NewLayer]:
     if type(layer) in QUANTIZED and layer.activation not in FUSED:
         plain = reconfigured(layer, activation=None, name=node.name)
         return [NewLayer(plain, layer.get_weights()), *_standing(layer.activation, node)]
-    affine = _affine(layer, shape)
+    affine = _affine(layer, graph.shape_of(node.inputs[0]) if node.inputs else ())
     return [affine] if affine else []
 
 

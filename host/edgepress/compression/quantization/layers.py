@@ -48,8 +48,16 @@ class FakeQuant(keras.layers.Layer):  # type: ignore[misc]
             self.minimum = self.add_weight(shape=(), initializer="zeros", trainable=False, name="minimum")
             self.maximum = self.add_weight(shape=(), initializer="zeros", trainable=False, name="maximum")
 
-    def call(self, inputs: Any, training: bool = False, observe: bool = True) -> Any:
-        """Round; ``observe`` False where the layer is called again on a tensor of the same range."""
+    def call(self, inputs: Any, training: bool = False, observe: bool = True, in_file: bool = False) -> Any:
+        """Round.
+
+        Args:
+            observe: False where the layer is called again on a tensor of the same range.
+            in_file: only when the model is exported, with a batch of 1: where the converter has to know the range and
+                what follows is rounded by it anyway.
+        """
+        if in_file and inputs.shape[0] != 1:
+            return inputs
         if self.observer is not None:
             if observe:
                 self.observer(inputs)

@@ -8,6 +8,7 @@ output. Sigmoid, softmax and tanh have prescribed ranges.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -135,11 +136,22 @@ def role_of(node: Node, left_float: frozenset[str] = frozenset()) -> Role:
     return "joins" if type(layer) in _JOINS else "float"
 
 
-def placements(graph: Graph, left_float: frozenset[str] = frozenset()) -> dict[TensorRef, Range]:
-    """Return the range for each tensor that needs rounding of its own."""
+@dataclass(frozen=True)
+class Placements:
+    """Attributes:
+    placed: the range for each tensor that needs rounding of its own.
+    known: the range of each tensor that has one: its own, or that of what it was moved from.
+    """
+
+    placed: Mapping[TensorRef, Range]
+    known: Mapping[TensorRef, Range]
+
+
+def placements(graph: Graph, left_float: frozenset[str] = frozenset()) -> Placements:
+    """Return where ranges are needed, and known."""
     roles = {node.index: role_of(node, left_float) for node in graph.nodes}
     placed: dict[TensorRef, Range] = {}
-    known: dict[TensorRef, Range] = {}  # of tensors that have one, their own or that of what they were moved from
+    known: dict[TensorRef, Range] = {}
     for node in graph.nodes:
         role = roles[node.index]
         for output in range(len(node.output_shapes)):
@@ -153,12 +165,23 @@ def placements(graph: Graph, left_float: frozenset[str] = frozenset()) -> dict[T
                 placed[ref] = known[ref] = before
             elif _needs_one(graph, node, ref, roles):
                 placed[ref] = known[ref] = Range(ref, _bounds(node.operation) if role == "fixed" else None)
-    return placed
+    return Placements(placed, known)
+
+
+def joined_range(graph: Graph, ref: TensorRef, placed: Mapping[TensorRef, Range]) -> Range | None:
+    """Return the range at which what makes ``ref`` takes the tensors that it joins: its own, or that of what joins it
+    with others in turn."""
+    while ref not in placed:
+        readers = _readers(graph, ref)
+        if len(readers) != 1 or len(readers[0].output_shapes) != 1:
+            return None
+        ref = TensorRef(readers[0].index, 0)
+    return placed[ref]
 
 
 def _needs_one(graph: Graph, node: Node, ref: TensorRef, roles: dict[int, Role]) -> bool:
     role = roles[node.index]
-    readers = [other for other in graph.nodes if ref in other.inputs]
+    readers = _readers(graph, ref)
     if role == "float":
         return ref in graph.outputs or any(roles[reader.index] != "float" for reader in readers)
     if role == "fixed" or role == "input" or ref in graph.outputs or len(readers) != 1:
@@ -170,13 +193,17 @@ def _needs_one(graph: Graph, node: Node, ref: TensorRef, roles: dict[int, Role])
 
 def _only_joined(graph: Graph, ref: TensorRef, roles: dict[int, Role]) -> bool:
     """Whether a tensor, moved or not, goes nowhere but into one that joins others, and takes its range from that."""
-    readers = [other for other in graph.nodes if ref in other.inputs]
+    readers = _readers(graph, ref)
     if len(readers) != 1 or ref in graph.outputs:
         return False
     reader = readers[0]
     if roles[reader.index] == "moves" and len(reader.output_shapes) == 1:
         return _only_joined(graph, TensorRef(reader.index, 0), roles)
     return roles[reader.index] == "joins"
+
+
+def _readers(graph: Graph, ref: TensorRef) -> list[Node]:
+    return [node for node in graph.nodes if ref in node.inputs]
 
 
 def _is_fused(node: Node) -> bool:

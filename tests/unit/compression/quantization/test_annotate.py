@@ -7,9 +7,13 @@ from edgepress.compression.graph.reader import read
 from edgepress.compression.quantization.annotate import annotate, fake_quants
 from edgepress.compression.quantization.layers import FakeQuant
 from edgepress.compression.quantization.ranges import not_rounding, set_ranges
+from edgepress.conversion import convert_model
 from edgepress.errors import CompressionError
 from edgepress.training.cost import cost_of
 from edgepress.training.evaluate import predict
+from edgepress.verification.reference import run_file, to_real
+from edgepress_converters.options import ConversionOptions
+from edgepress_converters.pool import WorkerPool
 from support.compress_models import inputs_for, largest_difference, made, models, randomised, residual_cnn
 
 layers = keras.layers
@@ -53,14 +57,16 @@ def test_functions_have_the_ranges_that_tflite_prescribes():
 def test_what_is_joined_takes_the_range_of_the_whole_and_averages_that_of_their_source():
     def outputs_of(x):
         left = layers.Conv2D(4, 1, activation="relu", name="left")(x)
-        right = layers.MaxPooling2D(1)(layers.Conv2D(4, 1, name="right")(x))
+        right = layers.MaxPooling2D(1, name="max_pooling2d")(layers.Conv2D(4, 1, name="right")(x))
         joined = layers.Concatenate(name="joined")([left, right])
         return layers.Conv2D(2, 1, name="last")(layers.AveragePooling2D(2, name="mean")(joined))
 
     model = annotated(outputs_of).model
 
     assert set(fake_quants(model)) == {"in_range", "joined_range", "last_range"}
-    assert len(read(model).calls("joined_range")) == 2  # behind the pooling again
+    rounded = [(call.kwargs.get("in_file", False), call.inputs[0]) for call in read(model).calls("joined_range")]
+    names = [(in_file, read(model).nodes[ref.node].name) for in_file, ref in rounded]
+    assert sorted(names) == [(False, "joined"), (False, "mean"), (True, "left"), (True, "max_pooling2d")]
 
 
 def test_a_batchnorm_that_nothing_took_in_is_an_operator_of_its_own():
@@ -120,6 +126,32 @@ def test_ranges_cost_neither_parameters_nor_activation_memory():
     assert after.peak_activation_bytes == before.peak_activation_bytes
     assert after.uncounted == ()
     assert after.parameters < before.parameters  # by the BatchNormalization's
+
+
+def test_a_file_of_many_structures_is_integer_throughout_and_says_what_the_keras_model_says(tmp_path):
+    def outputs_of(x):
+        a = layers.BatchNormalization()(layers.Conv2D(6, 3, padding="same", use_bias=False)(x))
+        a = layers.DepthwiseConv2D(3, padding="same", activation="swish")(layers.ReLU(6.0)(a))
+        gate = layers.Conv2D(6, 1, activation="hard_sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(a))
+        b = layers.SeparableConv2D(4, 3, padding="same", activation="gelu")(layers.Multiply()([a, gate]))
+        c = layers.Concatenate()([layers.Conv2D(2, 1)(b), 4 * x, layers.MaxPooling2D(3, 1, "same")(layers.PReLU()(b))])
+        c = layers.BatchNormalization()(layers.AveragePooling2D(2)(c))
+        c = layers.Conv2DTranspose(4, 2, activation="leaky_relu")(c)
+        rows = layers.Conv1D(4, 3, padding="causal", activation="relu")(layers.Reshape((16, 4))(c))
+        rows = layers.Average()([rows, layers.MultiHeadAttention(2, 3)(rows, rows)])
+        return layers.Dense(3, activation="softmax")(layers.Flatten()(rows))
+
+    found = annotated(outputs_of)
+    inputs = inputs_for(found.model, 32)
+    model = set_ranges(found.model, inputs)
+    options = ConversionOptions(format="int8", ranges="in-model")
+    with WorkerPool() as pool:
+        file = convert_model(model, tmp_path / "m.tflite", options, None, pool)
+        (answers,) = to_real(file, run_file(file, inputs, pool))
+
+    assert found.left == ()
+    assert not file.float_operators
+    assert np.abs(answers - predict(model, inputs)[0]).max() <= 4 * file.outputs[0].scale
 
 
 @settings(max_examples=6, deadline=None)
