@@ -43,14 +43,16 @@ def test_recipes_that_read_pictures_differently_are_refused(tmp_path: Path) -> N
         _recipes(["int8", str(tmp_path / "32.toml"), str(tmp_path / "64.toml")])
 
 
-def test_recipes_with_steps_are_made_once_for_each_seed_and_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipes_with_steps_are_made_once_for_each_seed_and_others_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     made = []
     monkeypatch.setattr(pipeline.boards, "reach", lambda names, *_: names)
     monkeypatch.setattr(pipeline, "Source", lambda *_: None)
     monkeypatch.setattr(pipeline._Maker, "made", lambda self, recipe, seed: made.append((recipe.name, seed)))
     x, y = np.zeros((6, 4), np.float32), np.arange(6) % 2
 
-    with pytest.raises(AttributeError):  # of what was not made
+    with pytest.raises(AttributeError):  # of the artifacts that were not made
         edgepress.run(
             "model.keras",
             data=Dataset.from_arrays(x, y, x, y),
@@ -58,7 +60,7 @@ def test_recipes_with_steps_are_made_once_for_each_seed_and_others_once(monkeypa
             devices=["local"],
             seed=3,
             seeds=3,
-            db=":memory:",
+            db=str(tmp_path / "table.db"),
         )
 
     assert made == [("int8", 3), ("svd-int8", 3), ("svd-int8", 4), ("svd-int8", 5)]
