@@ -36,6 +36,7 @@ def test_the_public_names_are_exactly_these() -> None:
         "load_recipe",
         "run",
         "shipped_recipes",
+        "with_int8_ranges",
     ]
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgepress.artifacts import Artifact
     from edgepress.boards import Outcome
     from edgepress.compression.pruning.gradual import GradualPruning
+    from edgepress.compression.quantization.ranges import with_int8_ranges
     from edgepress.compression.recipe import Recipe, load_recipe, shipped_recipes
     from edgepress.conversion import inspect
     from edgepress.data import Dataset, InputSpec
@@ -51,6 +52,7 @@ _HOME = {
     "load_recipe": "edgepress.compression.recipe",
     "shipped_recipes": "edgepress.compression.recipe",
     "GradualPruning": "edgepress.compression.pruning.gradual",
+    "with_int8_ranges": "edgepress.compression.quantization.ranges",
     "Training": "edgepress.training.settings",
     "Dataset": "edgepress.data",
     "InputSpec": "edgepress.data",
@@ -73,6 +75,7 @@ __all__ = [
     "inspect",
     # for a training of your own, and for that inside of steps
     "GradualPruning",
+    "with_int8_ranges",
     "Training",
     # what they take and give
     "Dataset",

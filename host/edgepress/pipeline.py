@@ -29,7 +29,7 @@ from edgepress.training.classes import scores_by_class
 from edgepress.training.metrics import metric_named
 from edgepress.verification.goldens import goldens_of_file
 from edgepress.verification.reference import run_file, to_real
-from edgepress_converters.options import CALIBRATED_FORMATS, ConversionOptions
+from edgepress_converters.options import ConversionOptions
 from edgepress_converters.pool import WorkerPool
 
 if TYPE_CHECKING:
@@ -146,19 +146,23 @@ def convert(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> TFLiteModel:
-    """Convert a ``.keras`` file as it is; ``int8`` and ``int16x8`` need data to calibrate with.
+    """Convert a ``.keras`` file as it is. ``int8`` and ``int16x8`` need data to calibrate with, where the model has no
+    ranges of its own.
 
     Raises:
         ModelError, DataError: the file or the data cannot be used. ConversionError: the converter refused or died.
     """
     from edgepress.data.checks import check_fits
 
-    if format in CALIBRATED_FORMATS and data is None:
-        raise DataError(f"format {format} is calibrated on training data: give --data")
-    options = ConversionOptions(format=format, io=io, allow_float=tuple(allow_float))  # type: ignore[arg-type]
+    wanted = ConversionOptions(format=format, io=io, allow_float=tuple(allow_float))  # type: ignore[arg-type]
     with WorkerPool() as pool:
         pool.start()
         source = Source(Path(model), imports).load()
+        from edgepress.compression.quantization.annotate import conversion_of  # TensorFlow is there now, silently
+
+        options = conversion_of(source, wanted)
+        if options.needs_calibration and data is None:
+            raise DataError(f"format {format} is calibrated on training data: give --data")
         calibration = None
         if data is not None:
             dataset = load_dataset(data, source, seed) if isinstance(data, str) else data

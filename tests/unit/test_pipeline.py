@@ -10,6 +10,7 @@ from edgepress import pipeline
 from edgepress.data import Dataset
 from edgepress.errors import DataError, InputError, ModelError, RecipeError
 from edgepress.pipeline import _recipes
+from support.compress_models import dense_net
 
 MODELS = Path(__file__).parents[1] / "cases/models"
 
@@ -26,8 +27,9 @@ def test_a_file_that_is_no_model_is_refused_before_a_device_is_reached(tmp_path:
 
 
 def test_calibrated_formats_ask_for_data(tmp_path: Path) -> None:
+    dense_net().save(tmp_path / "model.keras")
     with pytest.raises(DataError, match="give --data"):
-        edgepress.convert("model.keras", format="int8", output=tmp_path / "x.tflite")
+        edgepress.convert(tmp_path / "model.keras", format="int8", output=tmp_path / "x.tflite")
 
 
 def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.pruning.layers import prune_layers
 from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.weights import prune_weights
+from edgepress.compression.quantization.annotate import conversion_of
 from edgepress.compression.quantization.ladder import climb_ladder
 from edgepress.compression.quantization.preparation import unlike_training
 from edgepress.compression.quantization.qat import quantize_aware, set_ranges_in_model
@@ -108,7 +109,7 @@ def compress(
         data,
         objective,
         model,
-        recipe.conversion,
+        conversion_of(model, recipe.conversion),
         judge=judge,
         seed=seed,
         progress=progress,

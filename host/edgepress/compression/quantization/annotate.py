@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from edgepress.compression.quantization.layers import QUANTIZED, FakeQuant, Stay
 from edgepress.compression.quantization.placement import Range, joined_range, placements, role_of
 from edgepress.compression.steps import Skip
 from edgepress.errors import CompressionError
+from edgepress_converters.options import ConversionOptions
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,18 @@ def annotate(model: Any, *, left_float: frozenset[str] = frozenset()) -> Annotat
 def fake_quants(model: Any) -> dict[str, FakeQuant]:
     """Return a model's ranges by name, those that are prescribed included."""
     return {name: layer for name, layer in read(model).layers().items() if isinstance(layer, FakeQuant)}
+
+
+def conversion_of(model: Any, options: ConversionOptions) -> ConversionOptions:
+    """Return the options with which a model is made an int8 file: with its own ranges where it has any."""
+    if options.format != "int8" or not fake_quants(model):
+        return options
+    graph = read(model)
+    apart = [node for node in graph.nodes if isinstance(node.operation, StaysFloat)]
+    beside = [other for node in apart for other in (graph.nodes[node.inputs[0].node], *graph.consumers(node))]
+    named = (node.name for node in (*apart, *beside) if not isinstance(node.operation, FakeQuant))
+    allowed = tuple(dict.fromkeys((*options.allow_float, *named)))
+    return dataclasses.replace(options, ranges="in-model", allow_float=allowed)
 
 
 class _Ranges:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import copy_of
+from edgepress.compression.quantization.annotate import annotate
 from edgepress.compression.quantization.layers import FakeQuant, QuantizedWeights
 from edgepress.data import Split
 from edgepress.errors import CompressionError
@@ -30,6 +31,23 @@ _BINS = 2048
 _OUTSIDE = 1e-4  # share of values beyond each end, of percentile
 _STEPS = 255
 _SHRUNK = np.linspace(0.05, 1, 96)  # of the full range: candidates of mse
+
+
+def with_int8_ranges(model: Any, inputs: Sequence[Array] | Array, *, calibration: Calibration = "minmax") -> Any:
+    """Return a model to train for int8 in a fit of your own: it computes as its int8 file will.
+
+    Save it when it is trained, and convert the file: its ranges are in it. Compile it anew: it is a copy.
+
+    Args:
+        inputs: training inputs to take the first ranges from, ``(n, ...)``, 200 of them, say; a sequence of arrays for
+            several inputs.
+        calibration: ``minmax``, ``percentile`` or ``mse``.
+
+    Raises:
+        CompressionError: the model has ranges already, or a tensor in it holds NaN or infinity. ModelError: it is no
+            functional or Sequential model.
+    """
+    return set_ranges(annotate(model).model, [inputs] if isinstance(inputs, np.ndarray) else inputs, calibration)
 
 
 def set_ranges(annotated: Any, samples: Sequence[Array], method: Calibration = "minmax") -> Any:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import edgepress
 from edgepress.compression.compress import compress
 from edgepress.compression.pruning.weights import prune_weights
 from edgepress.compression.quantization.annotate import fake_quants
@@ -24,7 +25,7 @@ INT8 = ConversionOptions(format="int8")
 
 
 def small_cnn():
-    inputs = keras.Input((8, 8, 2))
+    inputs = keras.Input((8, 8, 2), name="picture")
     x = keras.layers.Conv2D(16, 3, use_bias=False, name="conv")(inputs)
     x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(name="norm")(x))
     x = keras.layers.Flatten()(keras.layers.MaxPooling2D()(x))
@@ -162,3 +163,15 @@ def test_training_repairs_what_calibration_alone_cannot():
     assert accuracy(model) > 0.99
     assert accuracy(calibrated) < 0.8
     assert accuracy(trained) > 0.93
+
+
+def test_a_model_trained_in_a_fit_of_one_s_own_is_converted_with_its_ranges(tmp_path):
+    model = compiled(edgepress.with_int8_ranges(made(small_cnn), DATA.train.inputs[0][:20]))
+    model.fit(DATA.train.inputs[0], DATA.train.targets[0], verbose=0)
+    model.save(tmp_path / "m.keras")
+
+    file = edgepress.convert(tmp_path / "m.keras", format="int8", output=tmp_path / "m.tflite")
+
+    assert not file.float_operators
+    ends = fake_quants(model)["picture_range"]
+    assert file.inputs[0].scale == pytest.approx(float(ends.maximum - ends.minimum) / 255, rel=1e-4)
