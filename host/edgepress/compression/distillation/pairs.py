@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
@@ -17,6 +17,7 @@ _WITH_FEATURES = (
     keras.layers.Conv2D,
     keras.layers.Conv3D,
 )
+_PADDING = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,20 @@ def embedding_pairs(student: Graph, teacher: Graph) -> tuple[Pair, ...]:
 
 
 def _last_by_size(graph: Graph) -> dict[Shape, Node]:
-    """The last node for each size of feature maps, those of a single place left out."""
+    """The last node for each size of feature maps; those of a single place, padded or learnt by nobody are left out."""
     last: dict[Shape, Node] = {}
-    for node in _single_calls(graph):
-        shape = node.output_shapes[0]
-        size = shape[1:-1]
-        if node.inputs and len(node.output_shapes) == 1 and size and set(size) != {1}:
+    learnt: set[int] = set()
+    for node in graph.nodes:
+        has_kernel = any(len(weight.shape) > 1 for weight in getattr(node.operation, "weights", ()))
+        if not has_kernel and not any(ref.node in learnt for ref in node.inputs):
+            continue
+        learnt.add(node.index)
+        size = node.output_shapes[0][1:-1]
+        once = len(node.output_shapes) == len(graph.calls(node.name)) == 1
+        if once and size and set(size) != {1} and not isinstance(node.operation, _PADDING):
             last.pop(size, None)  # for the order of the last ones
             last[size] = node
-    outputs = {ref.node for ref in graph.outputs}
-    return {size: node for size, node in last.items() if node.index not in outputs}
+    return {size: node for size, node in last.items() if not graph.is_output(node)}
 
 
 def _embedding(graph: Graph, output: TensorRef) -> str:
@@ -95,10 +100,6 @@ def _embedding(graph: Graph, output: TensorRef) -> str:
             'there are none of its own): name layers of both, layers = { "student_layer" = "teacher_layer" }'
         )
     return node.name
-
-
-def _single_calls(graph: Graph) -> Iterator[Node]:
-    return (node for node in graph.nodes if len(graph.calls(node.name)) == 1)
 
 
 def _listed(graph: Graph) -> str:

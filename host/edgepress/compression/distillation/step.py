@@ -12,7 +12,7 @@ from edgepress.compression.distillation.students import scaled
 from edgepress.compression.distillation.teachers import compared_layers, lessons_of
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.recipe import DistillStep, Scale
-from edgepress.compression.steps import Change, StepContext, StepOutcome
+from edgepress.compression.steps import Change, Skip, StepContext, StepOutcome
 from edgepress.errors import CompressionError
 from edgepress.models import load_model, model_sha256
 from edgepress.training.fit import fine_tune
@@ -21,7 +21,7 @@ from edgepress.training.guidance import Guidance
 
 def distill(model: Any, settings: DistillStep, context: StepContext) -> StepOutcome:
     """Train a student. Teachers are asked, never changed; with ``mutual`` copies of them learn along."""
-    student, changed = _student(model, settings, context)
+    student, changed, skipped = _student(model, settings, context)
     teachers = _teachers(settings, context)
     tuned = fine_tune(
         student,
@@ -37,7 +37,7 @@ def distill(model: Any, settings: DistillStep, context: StepContext) -> StepOutc
     )
     layers = compared_layers(copy_of(student), teachers, settings)
     notes = (tuned.summary,) if layers is None else (tuned.summary, layers)
-    return StepOutcome(tuned.model, context.conversion, changed, notes=notes, choices=_files(settings))
+    return StepOutcome(tuned.model, context.conversion, changed, skipped, notes, choices=_files(settings))
 
 
 def guidance_of(settings: DistillStep, context: StepContext, student: Any) -> Guidance:
@@ -90,12 +90,15 @@ def _teachers(settings: DistillStep, context: StepContext) -> Sequence[Any]:
     return [load_model(Path(file)) for file in settings.teacher] or [context.original]
 
 
-def _student(model: Any, settings: DistillStep, context: StepContext) -> tuple[Any, tuple[Change, ...]]:
+def _student(
+    model: Any, settings: DistillStep, context: StepContext
+) -> tuple[Any, tuple[Change, ...], tuple[Skip, ...]]:
     if isinstance(settings.student, Scale):
         return scaled(model, settings.student, context.seed)
     if settings.student is not None:
-        return load_model(Path(settings.student)), (Change("model", f"replaced by {Path(settings.student).name}"),)
-    return model, ()
+        change = Change("model", f"replaced by {Path(settings.student).name}")
+        return load_model(Path(settings.student)), (change,), ()
+    return model, (), ()
 
 
 def _files(settings: DistillStep) -> dict[str, Any]:

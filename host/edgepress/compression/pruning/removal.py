@@ -41,7 +41,7 @@ def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> Ste
     whole = channels_of(read(model), rule_for)
     groups, skipped = removable_groups(whole, settings.structure, settings.keep)
     sizes = dict(zip(_keys(groups), (len(group.atoms) for group in groups), strict=True))
-    before = _counts(whole)
+    before = counts_of(whole)
     largest_difference: float | None = None
     notes: list[str] = []
     too_small: tuple[Skip, ...] = ()
@@ -57,7 +57,7 @@ def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> Ste
         tuned = recover(model, settings, context, f"{one.label}Fine-tuning the pruned model", epochs=one.epochs)
         model = tuned.model
         notes.append(f"{one.label}{tuned.summary}")
-    changed, choices = _changes(before, _counts(channels_of(read(model), rule_for)))
+    changed, choices = changes_between(before, counts_of(channels_of(read(model), rule_for)))
     if largest_difference is None:
         notes.append(f"no {settings.structure[:-1]} was removed: see what was skipped and why")
     else:
@@ -226,7 +226,8 @@ def _choose(
     return np.concatenate(removed), tuple(skipped)
 
 
-def _counts(channels: Channels) -> Counts:
+def counts_of(channels: Channels) -> Counts:
+    """Return how many channels of each kind every layer makes."""
     counts: Counts = {}
     for name, binding in channels.layers.items():
         for kind, labels in binding.makes.items():
@@ -234,7 +235,7 @@ def _counts(channels: Channels) -> Counts:
     return counts
 
 
-def _changes(before: Counts, after: Counts) -> tuple[tuple[Change, ...], Counts]:
+def changes_between(before: Counts, after: Counts) -> tuple[tuple[Change, ...], Counts]:
     """What was done to each layer that lost channels of its own, and how many it has left."""
     changed: list[Change] = []
     left: Counts = {}

@@ -60,6 +60,12 @@ def remove_channels(channels: Channels, removed_atoms: NDArray[np.int64], seed: 
     return Surgery(pruned, difference, tuple(fold.reader.name for fold in cut.folds(weights)))
 
 
+def untrained_without(channels: Channels, removed_atoms: NDArray[np.int64]) -> Any:
+    """Return the graph's model without some atoms of its channels, with fresh weights."""
+    cut = _Cut(channels, channels.alive(removed_atoms))
+    return rebuild(cut.graph(), cut.replacements(), copy_weights=False)
+
+
 def _set(model: Any, weights: LayerWeights) -> None:
     for name, layer in read(model).layers().items():
         set_weights(layer, weights[name])
