@@ -25,7 +25,7 @@ from edgepress_converters.signature import model_order
 IDENTIFIER = b"TFL3"
 SMALLEST_FILE_BYTES = 16  # root offset, identifier, and a table that is empty
 
-_OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _TYPE_NAMES = {code: name for name, code in vars(schema.TensorType).items() if not name.startswith("_")}
 _NO_NUMBERS = frozenset({"STRING", "RESOURCE", "VARIANT"})
 _FLOAT_TYPES = frozenset({"FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16"})
@@ -58,6 +58,12 @@ def read_model(path: Path) -> TFLiteModel:
     return model
 
 
+def read_signatures(path: Path) -> list[str]:
+    """Return the signature of each operator of a valid file's main graph (:attr:`TFLiteModel.signatures`), in order."""
+    graph = _Reader(path.read_bytes()).subgraphs()[0]
+    return [_signature(graph, operator) for operator in graph.operators]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Tensor:
     name: str
@@ -66,6 +72,7 @@ class _Tensor:
     buffer: int
     scale: float | None
     zero_point: int | None
+    by_channel: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +99,15 @@ class _Reader:
         self._elements_left = len(content)
         self._model = schema.Model.GetRootAs(content, 0)
 
-    def read(self, path: Path) -> TFLiteModel:
+    def subgraphs(self) -> list[_Subgraph]:
         codes = [self._operator_code(code) for code in self._elements(self._model, "OperatorCodes")]
         subgraphs = [self._subgraph(subgraph, codes) for subgraph in self._elements(self._model, "Subgraphs")]
         if not subgraphs:
             raise NotTFLiteError("it has no graph")
+        return subgraphs
+
+    def read(self, path: Path) -> TFLiteModel:
+        subgraphs = self.subgraphs()
         main = subgraphs[0]
         inputs, outputs = self._signature_names(main)
         return TFLiteModel(
@@ -106,6 +117,9 @@ class _Reader:
             inputs=_specs(main, main.inputs, inputs),
             outputs=_specs(main, main.outputs, outputs),
             operators=_operator_uses(subgraphs, self._buffer_sizes()),
+            signatures=tuple(
+                sorted({_signature(subgraph, operator) for subgraph in subgraphs for operator in subgraph.operators})
+            ),
             tensor_types=tuple(sorted(Counter(t.type for subgraph in subgraphs for t in subgraph.tensors).items())),
             float_operators=tuple(found for subgraph in subgraphs for found in _float_operators(subgraph)),
             min_runtime_version=self._min_runtime_version(),
@@ -134,7 +148,7 @@ class _Reader:
     def _operator_code(self, code: Any) -> tuple[str, int]:
         # Files older than 2020 have the first field only; later ones have both, the first capped at 127.
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        name = _OPERATOR_NAMES.get(number, f"OPERATOR_{number}")
+        name = OPERATOR_NAMES.get(number, f"OPERATOR_{number}")
         if name == _CUSTOM:
             name = f"{_CUSTOM}:{self._text(code.CustomCode())}"
         return name, int(code.Version())
@@ -164,6 +178,7 @@ class _Reader:
             buffer=int(tensor.Buffer()),
             scale=scale,
             zero_point=zero_point,
+            by_channel=quantization is not None and quantization.ScaleLength() > 1,
         )
 
     def _operator(self, operator: Any, codes: list[tuple[str, int]]) -> _Operator:
@@ -238,6 +253,16 @@ def _operator_uses(subgraphs: list[_Subgraph], buffer_sizes: list[int]) -> tuple
                     counted.add(buffer)
                     constant_bytes[kind] += buffer_sizes[buffer]
     return tuple(OperatorUse(*kind, count, constant_bytes[kind]) for kind, count in sorted(counts.items()))
+
+
+def _signature(graph: _Subgraph, operator: _Operator) -> str:
+    """Return an operator with its version and the types that it reads and writes, each once."""
+
+    def types(indices: tuple[int, ...]) -> str:
+        tensors = [graph.tensors[index] for index in indices if index >= 0]
+        return " ".join(dict.fromkeys(f"{t.type}/channel" if t.by_channel else t.type for t in tensors))
+
+    return f"{operator.name} {operator.version}: {types(operator.inputs)} -> {types(operator.outputs)}"
 
 
 def _float_operators(graph: _Subgraph) -> Iterator[FloatOperator]:

@@ -65,6 +65,8 @@ class TFLiteModel:
         tensor_types: how many tensors have each TFLite type, e.g. ``{"INT8": 22, "INT32": 10}``.
         float_operators: each operator that reads or writes a float tensor, but for QUANTIZE and DEQUANTIZE that bring
             integers to such an operator or to the borders of the graph. Empty in a full integer model.
+        signatures: the kinds of operators by what they compute with: ``CONV_2D 3: INT8 INT8/channel INT32/channel ->
+            INT8`` reads weights with a scale for each channel.
         min_runtime_version: what the converter wrote, which is not to be trusted (empty or wrong for several formats).
     """
 
@@ -77,3 +79,4 @@ class TFLiteModel:
     tensor_types: tuple[tuple[str, int], ...]
     float_operators: tuple[FloatOperator, ...]
     min_runtime_version: str
+    signatures: tuple[str, ...] = ()

@@ -67,6 +67,10 @@ def cut_window(path: Path, first: int, end: int, output: Path) -> None:
     graph.inputs = [i for i in used if i not in made and not _is_constant(model, graph.tensors[i])]
     graph.outputs = [i for i in made if i in wanted] or made
     graph.operators = inside
+    codes = sorted({operator.opcodeIndex for operator in inside})  # a runtime refuses those it lacks, used or not
+    model.operatorCodes = [model.operatorCodes[code] for code in codes]
+    for operator in inside:
+        operator.opcodeIndex = codes.index(operator.opcodeIndex)
     touched = {graph.tensors[index].buffer for index in (*used, *made)}
     for index, buffer in enumerate(model.buffers):
         if index not in touched:

@@ -119,6 +119,7 @@ def _judge_all(
     setups: list[tuple[Candidate, Way]] = []
     failed: list[Failed] = []
     kinds = {(way.runtime, way.delegate): way for way in ways}
+    _warn_of_slowness(device, candidates, ways, progress)
     with progress.task(f"{device.name}: checking outputs", len(candidates) * len(kinds)) as task:
         for done, (candidate, (kind, first)) in enumerate(product(candidates, kinds.items())):
             task.update(done, message=candidate.name)
@@ -129,6 +130,15 @@ def _judge_all(
                 continue
             setups += [(judged, way) for way in ways if (way.runtime, way.delegate) == kind]
     return setups, tuple(failed)
+
+
+def _warn_of_slowness(device: Device, candidates: Sequence[Candidate], ways: Sequence[Way], progress: Progress) -> None:
+    from edgepress_converters import runtimes
+
+    said = {runtimes.slowness(one.model, way.runtime.name): one.name for one in candidates for way in ways}
+    for why, name in said.items():
+        if why is not None:
+            progress.note(f"{device.name}: {name}: {why}")
 
 
 def collect(device: Device, store: ResultStore, pending: PendingJobs, progress: Progress) -> tuple[Result, ...]:
@@ -187,11 +197,14 @@ def require_compatible(model: TFLiteModel, runtime: Runtime, device: str) -> Non
     if not reasons:
         return
     fitting = [
-        f"{name} {version}" for name, version in runtimes.KNOWN if not runtimes.incompatibilities(model, name, version)
+        f"{name} {version}"
+        for name, version in runtimes.known()
+        if not runtimes.incompatibilities(model, name, version)
     ]
     raise RuntimeCompatibilityError(
         f"{model.path.name} needs more than {runtime.name} {runtime.version} on {device} has: {'; '.join(reasons)}. "
-        + (f"These can load it: {', '.join(fitting)}." if fitting else "No known runtime can load it.")
+        + (f"These can load it: {', '.join(fitting)}. " if fitting else "No known runtime can load it. ")
+        + runtimes.remedy(model)
     )
 
 

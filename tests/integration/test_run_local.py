@@ -63,7 +63,7 @@ def test_compress_leaves_the_three_files(told: dict[str, subprocess.CompletedPro
 def test_inspect_names_operators_and_runtimes(told: dict[str, subprocess.CompletedProcess[str]]) -> None:
     assert re.search(r"CONV_2D +3", told["inspect"].stdout)
     assert re.search(r"bytes  weights [\d,]+ \(\d+%\), quantization ", told["inspect"].stdout)
-    assert "tflite-runtime 2.14: can load it" in told["inspect"].stdout
+    assert "tflite-runtime 2.14.0: can run it" in told["inspect"].stdout
 
 
 def test_deploy_gives_the_application_a_stable_path(

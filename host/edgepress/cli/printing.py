@@ -165,7 +165,7 @@ def print_tflite(model: TFLiteModel, as_json: bool) -> None:
     from edgepress_converters.composition import composition
 
     parts = composition(model.path)
-    fits = {f"{name} {version}": runtimes.incompatibilities(model, name, version) for name, version in runtimes.KNOWN}
+    fits = {f"{name} {version}": runtimes.incompatibilities(model, name, version) for name, version in runtimes.known()}
     if as_json:
         document = {**dataclasses.asdict(model), "path": str(model.path)}
         loading = {name: list(why) for name, why in fits.items()}
@@ -185,7 +185,11 @@ def print_tflite(model: TFLiteModel, as_json: bool) -> None:
         click.echo("computes in float  " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())))
     click.echo("tensors  " + ", ".join(f"{count} {kind}" for kind, count in model.tensor_types))
     for name, why in fits.items():
-        click.echo(f"{name}: " + ("can load it" if not why else "cannot load it: " + "; ".join(why)))
+        click.echo(f"{name}: " + ("can run it" if not why else "cannot run it: " + "; ".join(why)))
+    if any(fits.values()):
+        click.echo(runtimes.remedy(model))
+    if slow := runtimes.slowness(model, "tflite-runtime"):
+        click.echo(slow)
 
 
 def print_debugged(found: Debugged) -> None:

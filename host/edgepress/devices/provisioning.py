@@ -6,6 +6,7 @@ from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.jobs import requester, run_job
 from edgepress.devices.offline import install_offline
+from edgepress.devices.probing import ask_unknown
 from edgepress.devices.runtimes import choose_runtime, resolve_runtime
 from edgepress.errors import DiskFullError, ProvisioningError
 from edgepress.progress import Progress, Silent
@@ -44,11 +45,15 @@ def provision(
 def install_runtime(
     device: Device, runtime: str | None = None, progress: Progress | None = None, *, offline: bool = False
 ) -> Runtime:
-    """Install a runtime on an open device; see :func:`provision`."""
+    """Install a runtime on an open device; see :func:`provision`. One of a version that nothing is known of is asked
+    what it takes, once on this machine."""
     wanted = runtime or device.config.runtime
-    present = choose_runtime(device.facts.runtimes, wanted)
-    if present is not None:
-        return present
+    runtime_there = choose_runtime(device.facts.runtimes, wanted) or _bring(device, wanted, progress, offline)
+    ask_unknown(device, runtime_there, progress)
+    return runtime_there
+
+
+def _bring(device: Device, wanted: str | None, progress: Progress | None, offline: bool) -> Runtime:
     spec = resolve_runtime(device.facts, wanted)
     if offline:
         install_offline(device, spec, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edgepress.errors import ProvisioningError
@@ -87,7 +87,8 @@ def resolve_runtime(facts: Userland, wanted: str | None = None) -> InstallSpec:
 
     Args:
         facts: of the board.
-        wanted: ``NAME`` or ``NAME==VERSION``; None: the newest that is known to work there.
+        wanted: ``NAME`` or ``NAME==VERSION``, which may be newer than all known; None: the newest that is known to
+            work there.
 
     Raises:
         ProvisioningError: nothing fits. Says for each release why.
@@ -95,6 +96,9 @@ def resolve_runtime(facts: Userland, wanted: str | None = None) -> InstallSpec:
     refusals = []
     name, _, version = (wanted or "").partition("==")
     candidates = [known for known in _KNOWN if name in ("", known.name) and version in ("", known.version)]
+    newest = next((known for known in _KNOWN if known.name == name), None)
+    if not candidates and newest is not None and _version(version) > _version(newest.version):
+        candidates = [replace(newest, version=version)]  # built like the newest known, or pip will say otherwise
     if not candidates:
         raise ProvisioningError(
             f"{wanted} is no runtime that edgepress installs; it knows {', '.join(k.label for k in _KNOWN)}"

@@ -42,6 +42,12 @@ def test_the_newest_that_works_there_is_chosen(facts: DeviceFacts, wanted: str |
     assert spec.requirements[0] == f"{name}=={version}"
 
 
+def test_a_version_newer_than_all_known_is_installed_where_the_newest_known_fits() -> None:
+    assert resolve_runtime(BOOKWORM, "ai-edge-litert==2.3.0").requirements[0] == "ai-edge-litert==2.3.0"
+    with pytest.raises(ProvisioningError, match=r"ai-edge-litert 2\.3\.0 has wheels for Python 3\.10"):
+        resolve_runtime(BULLSEYE, "ai-edge-litert==2.3.0")
+
+
 def test_tflite_runtime_never_meets_numpy_2() -> None:
     assert "numpy<2" in resolve_runtime(BOOKWORM, "tflite-runtime").requirements
 
@@ -66,7 +72,7 @@ def test_tflite_runtime_never_meets_numpy_2() -> None:
         (replace(BOOKWORM, machine="armv6l", pointer_bits=32), None, r"has no wheel for armv6l"),
         (
             BOOKWORM,
-            "ai-edge-litert==9.9",
+            "ai-edge-litert==1.0.0",
             r"it knows ai-edge-litert 2\.1\.6, .* tflite-runtime 2\.14\.0",
         ),
         (BOOKWORM, "onnxruntime", r"onnxruntime is no runtime"),
