@@ -6,9 +6,11 @@ import json
 
 import numpy as np
 
+from edgepress_converters import runtimes
 from edgepress_converters.errors import (
     CalibrationError,
     ConversionRefusedError,
+    RuntimeRefusesError,
     UnexpectedFloatError,
     UnsupportedOptionError,
 )
@@ -32,6 +34,9 @@ def check_options(options: ConversionOptions) -> None:
     if options.backend not in BACKENDS:
         raise UnsupportedOptionError(f"there is no backend {options.backend!r}; there are {', '.join(BACKENDS)}")
     _check_backend(options)
+    for wanted in options.runtimes:
+        if not wanted.partition("==")[2]:
+            raise UnsupportedOptionError(f"a runtime is wanted as NAME==VERSION; got {wanted!r}")
     if options.ranges not in RANGES:
         raise UnsupportedOptionError(f"there are no ranges = {options.ranges!r}; there are {', '.join(RANGES)}")
     if options.ranges == "in-model" and options.format != "int8":
@@ -95,6 +100,21 @@ def refuse_no_int4(model: TFLiteModel, options: ConversionOptions) -> None:
             f"ai-edge-quantizer has no int4 weights for what int4_weights names ({', '.join(options.int4_weights)}); "
             "it has them for FULLY_CONNECTED, CONV_2D and GATHER"
         )
+
+
+def refuse_what_no_runtime_takes(model: TFLiteModel, options: ConversionOptions) -> None:
+    """Refuse a model that a runtime does not take which the options name.
+
+    Raises:
+        RuntimeRefusesError: says why, and what to do.
+    """
+    for wanted in options.runtimes:
+        name, _, version = wanted.partition("==")
+        reasons = runtimes.incompatibilities(model, name, version)
+        if reasons:
+            raise RuntimeRefusesError(
+                f"{name} {version} does not take it: {'; '.join(reasons)}. {runtimes.remedy(model)}"
+            )
 
 
 def refuse_unexpected_float(model: TFLiteModel, options: ConversionOptions) -> None:

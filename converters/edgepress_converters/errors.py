@@ -7,6 +7,7 @@
     ├── UnsupportedModelError   a Keras model that cannot be exported: no fixed graph, open dimensions
     ├── ConversionRefusedError  the converter raised: says what it said
     ├── UnexpectedFloatError    a float tensor in a model that should be integer; ``tensors`` names them
+    ├── RuntimeRefusesError     a TFLite runtime that was named does not take the file
     ├── RunRefusedError         the host's TFLite runtime raised while it loaded or ran a model
     ├── WorkerDiedError         the worker process was killed: ``signal`` and ``task``
     ├── CalibrationError        calibration data are missing or cannot be used
@@ -39,6 +40,10 @@ class UnexpectedFloatError(ConverterError):
     def __init__(self, message: str, tensors: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.tensors = tensors
+
+
+class RuntimeRefusesError(ConverterError):
+    """A TFLite runtime that was named does not take the file."""
 
 
 class RunRefusedError(ConverterError):

@@ -39,6 +39,7 @@ class ConversionOptions:
         calibration_samples: how many training samples the ranges are taken from, at most.
         allow_float: what may stay float in an ``int8`` or ``int16x8`` model: operators by their TFLite name (``NEG``),
             and layers by the name that they have in the Keras model. Any other float operator there is an error.
+        runtimes: each of these (``NAME==VERSION``) has to take the file, or it is refused.
         sparse: leave zeros out of the file where the converter thinks that it pays (30 % of a kernel and more).
         repack: write the file without what no runtime reads, names of tensors among it; None: if it is below 8 MiB.
     """
@@ -51,11 +52,12 @@ class ConversionOptions:
     ranges: Ranges = "calibrated"
     calibration_samples: int = 200
     allow_float: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()
     sparse: bool = False
     repack: bool | None = None
 
     def __post_init__(self) -> None:
-        for name in ("int4_weights", "allow_float"):  # lists, where options were read from JSON
+        for name in ("int4_weights", "allow_float", "runtimes"):  # lists, where options were read from JSON
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property

@@ -17,7 +17,13 @@ from typing import Literal
 import numpy as np
 
 from edgepress_converters import errors
-from edgepress_converters.checks import calibration_samples, check_options, refuse_no_int4, refuse_unexpected_float
+from edgepress_converters.checks import (
+    calibration_samples,
+    check_options,
+    refuse_no_int4,
+    refuse_unexpected_float,
+    refuse_what_no_runtime_takes,
+)
 from edgepress_converters.child import Child, ChildDied
 from edgepress_converters.errors import RunRefusedError, WorkerDiedError
 from edgepress_converters.flatbuffer import read_model
@@ -102,6 +108,7 @@ class WorkerPool:
             model = read_model(part)
             refuse_unexpected_float(model, options)
             refuse_no_int4(model, options)
+            refuse_what_no_runtime_takes(model, options)
             if options.repack or (options.repack is None and model.size_bytes < SMALL_FILE_BYTES):
                 repack_file(part)
                 model = read_model(part)

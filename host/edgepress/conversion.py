@@ -18,6 +18,7 @@ from edgepress.errors import (
     MissingPackageError,
     ModelError,
     NotBuiltYetError,
+    RuntimeCompatibilityError,
     UnexpectedFloatError,
     WorkerDied,
 )
@@ -54,6 +55,7 @@ def convert_model(
         DataError: calibration data are missing, do not match the model's inputs, or contain NaN.
         ConversionError: no runtime would load the file, or the converter refused, or died (WorkerDied), or left
             something float in an int8 model (UnexpectedFloatError).
+        RuntimeCompatibilityError: a runtime that the options name does not take the file.
         NotBuiltYetError: an option that a later version will know.
     """
     from edgepress_converters.export import export_saved_model
@@ -109,6 +111,7 @@ _TRANSLATIONS = {
     converter_errors.UnsupportedOptionError: NotBuiltYetError,
     converter_errors.MissingPackageError: MissingPackageError,
     converter_errors.UnexpectedFloatError: UnexpectedFloatError,
+    converter_errors.RuntimeRefusesError: RuntimeCompatibilityError,
     converter_errors.WorkerDiedError: WorkerDied,
 }
 

@@ -142,6 +142,9 @@ def convert(
     data: str | Dataset | None = None,
     io: str = "int8",
     allow_float: Sequence[str] = (),
+    backend: str = "tflite",
+    int4_weights: Sequence[str] = (),
+    runtimes: Sequence[str] = (),
     imports: Sequence[str] = (),
     seed: int = 0,
     progress: Progress | None = None,
@@ -151,10 +154,18 @@ def convert(
 
     Raises:
         ModelError, DataError: the file or the data cannot be used. ConversionError: the converter refused or died.
+        RuntimeCompatibilityError: one of ``runtimes`` (``NAME==VERSION``) does not take the file.
     """
     from edgepress.data.checks import check_fits
 
-    wanted = ConversionOptions(format=format, io=io, allow_float=tuple(allow_float))  # type: ignore[arg-type]
+    wanted = ConversionOptions(
+        format=format,  # type: ignore[arg-type]
+        io=io,  # type: ignore[arg-type]
+        backend=backend,  # type: ignore[arg-type]
+        int4_weights=tuple(int4_weights),
+        allow_float=tuple(allow_float),
+        runtimes=tuple(runtimes),
+    )
     with WorkerPool() as pool:
         pool.start()
         source = Source(Path(model), imports).load()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgepress.cli import options
-from edgepress_converters.options import FORMATS, INPUT_OUTPUT_TYPES
+from edgepress_converters.options import BACKENDS, FORMATS, INPUT_OUTPUT_TYPES
 
 
 @click.command(epilog="Example: edgepress convert model.keras --format int8 --data data.npz -o model.tflite")
@@ -30,8 +30,23 @@ from edgepress_converters.options import FORMATS, INPUT_OUTPUT_TYPES
 @click.option(
     "--allow-float",
     multiple=True,
-    metavar="OPERATOR",
-    help="May stay float in an int8 model, e.g. RSQRT; may be repeated.",
+    metavar="OPERATOR|LAYER",
+    help="May stay float in integers, e.g. NEG; may be repeated.",
+)
+@click.option("--backend", type=click.Choice(BACKENDS), default="tflite", show_default=True, help="Who quantizes.")
+@click.option(
+    "--int4",
+    "int4_weights",
+    multiple=True,
+    metavar="OPERATOR|LAYER|*",
+    help="Its weights get 4 bits, by ai-edge-quantizer; may be repeated.",
+)
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    metavar="NAME==VERSION",
+    help="Refuse a file that this runtime does not take; may be repeated.",
 )
 @options.data(required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")

@@ -295,6 +295,7 @@ class Convert(Table):
     calibration: Literal["minmax", "percentile", "mse"] = "minmax"
     calibration_samples: Annotated[int, Field(ge=1)] = 200
     allow_float: tuple[str, ...] = Field(default=(), strict=False)
+    runtimes: tuple[str, ...] = Field(default=(), strict=False)
     sparse: Literal["never", "if-faster", "always"] | None = None
     repack: bool | None = None
 

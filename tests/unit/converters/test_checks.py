@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress_converters.checks import calibration_samples, check_options, refuse_unexpected_float
-from edgepress_converters.errors import CalibrationError, UnexpectedFloatError, UnsupportedOptionError
+from edgepress_converters.checks import (
+    calibration_samples,
+    check_options,
+    refuse_unexpected_float,
+    refuse_what_no_runtime_takes,
+)
+from edgepress_converters.errors import (
+    CalibrationError,
+    RuntimeRefusesError,
+    UnexpectedFloatError,
+    UnsupportedOptionError,
+)
 from edgepress_converters.model import FloatOperator, TensorSpec, TFLiteModel
 from edgepress_converters.options import ConversionOptions
 
@@ -87,6 +98,17 @@ def test_all_kinds_are_named_but_only_the_first_of_many_tensors_and_the_remedy_r
         refuse_unexpected_float(model, ConversionOptions("int8", allow_float=("NEG",)))
 
 
+def test_a_runtime_that_has_to_take_the_file_and_does_not_refuses_it() -> None:
+    int4 = replace(model_with("float32", "float32"), tensor_types=(("INT4", 3),))
+    refuse_what_no_runtime_takes(int4, ConversionOptions(runtimes=("ai-edge-litert==2.3.0",)))
+    with pytest.raises(
+        RuntimeRefusesError, match=r"tflite-runtime 2\.14\.0 does not take it.* Convert it without int4"
+    ):
+        refuse_what_no_runtime_takes(
+            int4, ConversionOptions(runtimes=("ai-edge-litert==2.3.0", "tflite-runtime==2.14.0"))
+        )
+
+
 @pytest.mark.parametrize(
     ("layer", "is_its"), [("dense", True), ("net", True), ("den", False), ("bias", False), ("dense_1", True)]
 )
@@ -104,6 +126,7 @@ def test_an_operator_is_of_the_layers_that_its_tensors_are_named_after(layer: st
         ({"backend": "ai-edge-quantizer", "format": "float16"}, 'float16" comes from backend = "tflite"'),
         ({"backend": "ai-edge-quantizer", "format": "dynamic", "sparse": True}, 'sparse needs backend = "tflite"'),
         ({"backend": "ai-edge-quantizer", "format": "int8", "ranges": "in-model"}, "starts from a float model"),
+        ({"runtimes": ("tflite-runtime",)}, "wanted as NAME==VERSION; got 'tflite-runtime'"),
         ({"ranges": "guessed"}, "no ranges = 'guessed'; there are calibrated, in-model"),
         (
             {"format": "int8", "calibration": "mse"},
