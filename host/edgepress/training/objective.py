@@ -150,6 +150,8 @@ def _output_names(model: Any) -> list[str]:
 def _last_activation(tensor: Any) -> str:
     """Name of the activation that makes an output: ``softmax``, ``sigmoid``, ``linear`` or another."""
     layer = tensor._keras_history.operation
+    if type(layer).__name__ == "FakeQuant":  # it rounds what the layer before it makes
+        return _last_activation(layer._inbound_nodes[tensor._keras_history.node_index].input_tensors[0])
     inner = getattr(layer, "_functional", None) or layer
     if inner is not layer or hasattr(inner, "_nodes_by_depth"):  # a nested model: look at its own output
         return _last_activation(inner.outputs[tensor._keras_history.tensor_index])

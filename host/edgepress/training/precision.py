@@ -7,21 +7,23 @@ from contextlib import contextmanager
 from typing import Any
 
 from edgepress.compression.graph.reader import read
+from edgepress.compression.quantization.layers import FakeQuant
 
 
 @contextmanager
 def mixed_precision(model: Any, wanted: bool) -> Iterator[bool]:
     """Let a model's layers compute in half precision inside the block, if that is wanted; its outputs stay float32.
 
-    float16 on a GPU, bfloat16 without one. Yields whether losses need scaling, as they do in float16.
+    float16 on a GPU, bfloat16 without one. A model with ranges for int8 stays in float32, since half precision is
+    coarser than its steps. Yields whether losses need scaling, as they do in float16.
     """
-    if not wanted:
+    graph = read(model)
+    if not wanted or any(isinstance(layer, FakeQuant) for layer in graph.layers().values()):
         yield False
         return
     import tensorflow as tf
 
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    graph = read(model)
     outputs = {graph.nodes[ref.node].name for ref in graph.outputs}
     layers = [layer for name, layer in graph.layers().items() if name not in outputs]
     before = [layer.dtype_policy for layer in layers]

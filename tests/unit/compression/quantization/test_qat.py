@@ -92,6 +92,23 @@ def test_zeros_of_a_pruned_model_stay_zeros(block):
         assert not rounded[mask].any()
 
 
+def test_the_training_is_in_float32_where_others_are_in_half_precision():
+    model = made(small_cnn)
+    halved = context(model)
+    halved = dataclasses.replace(halved, objective=dataclasses.replace(halved.objective, mixed_precision=True))
+
+    notes = [quantize_aware(model, step(epochs=1), one).notes for one in (halved, context(model))]
+
+    assert notes[0] == notes[1]
+
+
+def test_what_a_model_with_ranges_answers_is_known_as_before():
+    model = made(small_cnn)
+    ranged = compiled(quantize_aware(model, step(epochs=0), context(model)).model)
+
+    assert objective_of(ranged, DATA).output_kinds == objective_of(model, DATA).output_kinds == ("probabilities",)
+
+
 def test_a_model_with_ranges_is_not_given_others():
     model = made(small_cnn)
     once = quantize_aware(model, step(epochs=0), context(model)).model
