@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src import ops as operations
+from keras.src.applications.convnext import LayerScale
 
 from edgepress.compression.graph.reader import Graph, Node, Shape, read
 from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured
@@ -134,6 +135,8 @@ def _affine(layer: Any, shape: Shape) -> NewLayer | None:
     channels = shape[-1] or 0
     if type(layer) is _layers.BatchNormalization and layer.axis in (-1, len(shape) - 1):
         scale, offset = scale_and_offset(layer)
+    elif type(layer) is LayerScale:
+        scale, offset = np.asarray(layer.gamma, np.float64), np.zeros(1)
     elif type(layer) is _layers.Rescaling:
         scale, offset = np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
     elif type(layer) is _layers.Normalization and not layer.invert and layer._keep_axis in ((len(shape) - 1,), ()):
