@@ -24,6 +24,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -64,7 +65,7 @@ def run(seconds: float, methods: tuple[str, ...], stop_file: Path | None) -> Non
     wanted = [(one, method) for method in methods for one in ZOO if (one.name, method) not in known]
     if not wanted:
         return
-    dataset = load_task()
+    dataset = task()
     test = dataset.held_out.open("the accuracy of finished files, from which nothing is chosen")
     with WorkerPool() as pool:
         for subject, method in wanted:
@@ -82,6 +83,11 @@ def run(seconds: float, methods: tuple[str, ...], stop_file: Path | None) -> Non
             with LINES.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             sys.stderr.write(f"{line}\n")
+
+
+@cache
+def task() -> Dataset:
+    return load_task()
 
 
 def misfed(subject: Subject, dataset: Dataset) -> Dataset:
@@ -122,7 +128,7 @@ def make(subject: Subject, method: str, path: Path, dataset: Dataset, pool: Work
     from edgepress.conversion import convert_model
     from edgepress_converters.options import ConversionOptions
 
-    model = subject.model(load_task().training)
+    model = subject.model(task().training)
     if method in (FLOAT, RAW):
         options = ConversionOptions(format="float32" if method == FLOAT else "int8", repack=False)
         convert_model(model, path, options, dataset.train.inputs, pool)  # as it comes: the peers need its names
@@ -160,7 +166,7 @@ def named(subject: Subject, dataset: Dataset) -> dict[str, Any]:
     from edgepress.diagnosing import debug_quantization
 
     path = folder_of(subject) / "float.keras"
-    subject.model(load_task().training).save(path)
+    subject.model(task().training).save(path)
     causes = debug_quantization(path, data=dataset, db=str(FILES / "table.db")).causes
     first = causes[0] if causes else None
     right = (first.kind if first else None) == subject.planted

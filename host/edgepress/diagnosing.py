@@ -89,7 +89,7 @@ def debug_quantization(
     loaded = Source(path, imports).load()
     from edgepress.compression.quantization.annotate import annotate, fake_quants
     from edgepress.compression.quantization.causes import PREPROCESSING, Cause, preprocessing_mismatch
-    from edgepress.compression.quantization.diagnosis import SAMPLES, diagnose
+    from edgepress.compression.quantization.diagnosis import diagnose
     from edgepress.compression.quantization.preparation import unlike_training
     from edgepress.compression.quantization.ranges import not_rounding, set_ranges
     from edgepress.data.checks import check_fits
@@ -114,7 +114,7 @@ def debug_quantization(
         with not_rounding(ranged, {}):
             metric_float = judged_by.compute(predict(ranged, val.inputs), val.targets)
             mismatch = preprocessing_mismatch(ranged, dataset.train, val, judged_by, seed)
-        diagnosis = diagnose(ranged, sample.take(slice(SAMPLES)))
+        diagnosis = diagnose(ranged, sample)
     of_data = mismatch.cause if mismatch is not None else None
     if of_data is None and memory is not None:
         of_data = Cause(PREPROCESSING, (), memory, "prepare calibration data as the model's training data were")

@@ -14,7 +14,7 @@ import numpy as np
 from edgepress.compression.graph.reader import Node, read
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.quantization.layers import QuantizedWeights
-from edgepress.compression.quantization.runs import Run
+from edgepress.compression.quantization.runs import Run, few_of
 from edgepress.data import Split
 
 
@@ -28,7 +28,8 @@ def correct_biases(annotated: Any, sample: Split) -> Any:
     """
     model = copy_of(annotated)
     graph = read(model)
-    exact, rounded = Run(graph, sample.inputs), Run(graph, sample.inputs)
+    inputs = few_of(sample).inputs
+    exact, rounded = Run(graph, inputs), Run(graph, inputs)
     for node in graph.nodes:
         layer = node.operation
         if isinstance(layer, keras.layers.InputLayer):

@@ -204,10 +204,7 @@ class Mismatch:
 
     def repaired(self, split: Split) -> Split:
         """Return a split with inputs that the model knows, as they are where nothing is known to help."""
-        prepare = self.preparation
-        if prepare is None:
-            return split
-        return Split(tuple(prepare.apply(x).astype(x.dtype) for x in split.inputs), split.targets)
+        return split if self.preparation is None else Split(_prepared(split, self.preparation), split.targets)
 
 
 def preprocessing_mismatch(
@@ -233,10 +230,7 @@ def preprocessing_mismatch(
     error = math.hypot(*(float(x.std()) / math.sqrt(len(x)) for x in (wanted_scores, found_scores)))
     if wanted - found <= _SURE * max(error, 1e-9):
         return None
-    tried = [
-        (float(scores(sample, [one.apply(x).astype(np.float32) for x in sample.inputs]).mean()), one)
-        for one in PREPARATIONS
-    ]
+    tried = [(float(scores(sample, _prepared(sample, one)).mean()), one) for one in PREPARATIONS]
     best, preparation = max(tried, key=lambda one: one[0])
     helps = best - found >= 0.5 * (wanted - found) and wanted - best <= 2 * _SURE * error
     reached = f"; {preparation.words} they give {sign * best:.3f}" if helps else ""
@@ -248,6 +242,11 @@ def preprocessing_mismatch(
         "prepare calibration data as the model's training data were",
     )
     return Mismatch(cause, preparation if helps else None)
+
+
+def _prepared(split: Split, preparation: Preparation) -> tuple[Array, ...]:
+    """Inputs prepared once more; whole numbers, which are pictures as they came or no pictures, stay."""
+    return tuple(preparation.apply(x).astype(x.dtype) if x.dtype.kind == "f" else x for x in split.inputs)
 
 
 def _span(split: Split) -> str:

@@ -20,10 +20,9 @@ from edgepress.compression.graph.reader import Graph, Node, TensorRef, read
 from edgepress.compression.quantization.causes import Cause, Reading, cause_of
 from edgepress.compression.quantization.layers import FakeQuant, QuantizedWeights
 from edgepress.compression.quantization.placement import role_of
-from edgepress.compression.quantization.runs import Array, Run, channel_peaks
+from edgepress.compression.quantization.runs import Array, Run, channel_peaks, few_of
 from edgepress.data import Split
 
-SAMPLES = 128
 HARMFUL = 0.05
 """Local errors from here on ask for a cause: honest layers have 0.01 to 0.02."""
 
@@ -78,7 +77,8 @@ class Diagnosis:
 
 
 def diagnose(annotated: Any, sample: Split) -> Diagnosis:
-    """Compare an annotated model, whose ranges are set, with itself without rounding, on inputs ``(n, ...)``."""
+    """Compare an annotated model, whose ranges are set, with itself without rounding, on training inputs, of which 128
+    are looked at, or as many as 8 MiB hold."""
     graph = read(annotated)
     comparison = _Comparison(graph, sample)
     errors = [comparison.step(node) for node in graph.nodes]
@@ -90,7 +90,8 @@ class _Comparison:
 
     def __init__(self, graph: Graph, sample: Split) -> None:
         self._graph = graph
-        self._exact, self._alone, self._all = (Run(graph, sample.inputs) for _ in range(3))
+        inputs = few_of(sample).inputs
+        self._exact, self._alone, self._all = (Run(graph, inputs) for _ in range(3))
         self._peaks: dict[TensorRef, Array] = {}
 
     def step(self, node: Node) -> LayerError | None:

@@ -23,6 +23,7 @@ from edgepress.compression.graph.reader import Node, read
 from edgepress.compression.graph.rebuild import copy_of, set_weights
 from edgepress.compression.graph.rules import rule_for
 from edgepress.compression.pruning.tracing import trace
+from edgepress.compression.quantization.runs import few_of
 from edgepress.compression.steps import Change
 from edgepress.data import Split
 
@@ -158,7 +159,7 @@ def _activation_ranges(channels: Channels, calibration: Split) -> Ranges:
             if len(atoms) and array.ndim > 1 and array.shape[-1] == len(atoms):
                 np.maximum.at(found, atoms, np.abs(array).max(axis=tuple(range(array.ndim - 1))))
 
-    trace(channels.graph, calibration.inputs, look)
+    trace(channels.graph, few_of(calibration).inputs, look)
     return found
 
 

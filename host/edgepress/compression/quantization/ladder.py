@@ -25,7 +25,7 @@ from edgepress.compression.graph.reader import read
 from edgepress.compression.quantization.annotate import Annotated, annotate
 from edgepress.compression.quantization.bias_correction import correct_biases
 from edgepress.compression.quantization.causes import preprocessing_mismatch
-from edgepress.compression.quantization.diagnosis import SAMPLES, diagnose
+from edgepress.compression.quantization.diagnosis import diagnose
 from edgepress.compression.quantization.equalization import Equalized, equalize
 from edgepress.compression.quantization.folding import fold_batchnorm
 from edgepress.compression.quantization.qat import quantize_aware
@@ -34,7 +34,7 @@ from edgepress.compression.recipe import QuantizeStep
 from edgepress.compression.steps import Change, Skip, StepContext, StepOutcome
 from edgepress.conversion import convert_model
 from edgepress.data import Split
-from edgepress.errors import ConversionError, DeviceError, WorkerDied
+from edgepress.errors import CompressionError, ConversionError, DeviceError, WorkerDied
 from edgepress.training.evaluate import predict
 from edgepress.training.metrics import metric_named
 from edgepress.verification.reference import run_file, to_real
@@ -125,12 +125,15 @@ class _Ladder:
         self._failures: list[tuple[str, Exception]] = []
 
     def climb(self) -> StepOutcome:
-        for candidate in self._rungs():
-            attempt = self._judged(candidate)
-            if attempt is not None:
-                self._attempts.append(attempt)
-                if attempt.drop <= self._max_drop:
-                    break
+        try:
+            for candidate in self._rungs():
+                attempt = self._judged(candidate)
+                if attempt is not None:
+                    self._attempts.append(attempt)
+                    if attempt.drop <= self._max_drop:
+                        break
+        except CompressionError as error:  # a model that no range can be put into: what the converter made remains
+            self._failures.append(("higher rungs", error))
         if not self._attempts:
             raise self._failures[-1][1]
         best = self._best()
@@ -150,7 +153,9 @@ class _Ladder:
 
     def _rungs(self) -> Iterator[_Candidate]:
         """Candidates from below; what a rung is made of is made when it is reached."""
-        options = dataclasses.replace(self._context.conversion, format="int8", ranges="calibrated")
+        options = dataclasses.replace(
+            self._context.conversion, format="int8", ranges="calibrated", calibration="minmax"
+        )
         if self._mismatch is None or self._mismatch.preparation is None:
             yield _Candidate(AFTER_TRAINING, AFTER_TRAINING, self._model, options, "minmax")
             methods: tuple[Calibration, ...] = ("percentile", "mse")
@@ -179,7 +184,7 @@ class _Ladder:
     def _partly_float(self, equalized: Equalized, method: Calibration) -> Iterator[_Candidate]:
         """With more and more of the worst layers in float, and the layers that make what these read."""
         ranged = set_ranges(annotate(equalized.model).model, self._calibration.inputs, method)
-        ranked = diagnose(ranged, self._calibration.take(slice(SAMPLES))).ranked
+        ranked = diagnose(ranged, self._calibration).ranked
         nodes = read(equalized.model).nodes
         names = [node.name for node in nodes if node.inputs]  # an input cannot stay float
         before: tuple[str, ...] = ()
@@ -260,8 +265,11 @@ class _Ladder:
             yield f"{best.candidate.words}: the first rung that loses at most {tolerance:g} of {metric}"
         if self._mismatch is not None:
             preparation = self._mismatch.preparation
-            done = f"calibrated on them {preparation.words}" if preparation else "nothing known makes them alike"
-            yield f"calibration data are prepared otherwise than the model's: {self._mismatch.cause.what}; {done}"
+            sure = "are prepared otherwise than the model's" if preparation else "may be prepared otherwise"
+            done = f"; calibrated on them {preparation.words}" if preparation else ""
+            yield f"calibration data {sure}: {self._mismatch.cause.what}{done}"
+        if best.margin > tolerance:
+            yield f"{len(self._context.data.val):,} validation samples tell a loss to ± {best.margin:.4f} only"
         yield from (str(attempt) for attempt in self._attempts)
         yield from (f"{words}: {error}" for words, error in self._failures)
         if best.candidate.left_float:
