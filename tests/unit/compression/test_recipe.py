@@ -161,6 +161,7 @@ def test_the_shipped_recipes_are_valid_and_named_as_their_files():
         "prune80-blocks",
         "prune80-weights-int8",
         "svd-int8",
+        "qat-int8",
         "student50-int8",
         "prune50-distill-int8",
     }

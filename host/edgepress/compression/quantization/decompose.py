@@ -137,7 +137,7 @@ def _affine(layer: Any, shape: Shape) -> NewLayer | None:
         scale, offset = scale_and_offset(layer)
     elif type(layer) is LayerScale:
         scale, offset = np.asarray(layer.gamma, np.float64), np.zeros(1)
-    elif type(layer) is _layers.Rescaling:
+    elif type(layer) is _layers.Rescaling and _reads_floats(layer):
         scale, offset = np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
     elif type(layer) is _layers.Normalization and not layer.invert and layer._keep_axis in ((len(shape) - 1,), ()):
         scale = 1 / np.maximum(np.sqrt(np.asarray(layer.variance, np.float64)), keras.backend.epsilon()).ravel()
@@ -148,3 +148,8 @@ def _affine(layer: Any, shape: Shape) -> NewLayer | None:
         return None
     weights: Sequence[Any] = [np.broadcast_to(part.ravel(), (channels,)).astype(np.float32) for part in (scale, offset)]
     return NewLayer(ChannelAffine(name=layer.name), weights)
+
+
+def _reads_floats(layer: Any) -> bool:
+    """Whether a layer reads floats: bytes are made floats first, of which int8 kernels know nothing."""
+    return all(keras.backend.is_float_dtype(tensor.dtype) for tensor in layer._inbound_nodes[0].input_tensors)

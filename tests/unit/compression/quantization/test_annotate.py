@@ -103,6 +103,16 @@ def test_layers_without_integer_kernels_and_those_to_be_left_are_named():
     assert type(read(found.model).layers()["last"]) is layers.Conv2D
 
 
+def test_bytes_are_made_floats_before_there_is_anything_to_round():
+    inputs = keras.Input((6, 6, 3), dtype="uint8", name="in")
+    outputs = layers.Conv2D(2, 1, name="conv")(layers.Rescaling(1 / 255, name="bytes")(inputs))
+
+    found = annotate(keras.Model(inputs, outputs))
+
+    assert [skip.layer for skip in found.left] == ["bytes"]
+    assert set(bounds(found.model)) == {"bytes_range", "conv_range"}
+
+
 def test_a_layer_to_be_left_that_is_not_there_is_an_error():
     with pytest.raises(CompressionError, match="cannot leave nothing in float"):
         annotate(made(residual_cnn), left_float=frozenset({"nothing"}))
