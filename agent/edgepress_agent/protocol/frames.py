@@ -13,6 +13,7 @@ programs at its ends.
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Dict, Optional, Protocol
@@ -24,6 +25,7 @@ MAX_BLOB_BYTES = 8 << 20
 CHUNK_BYTES = 1 << 20  # what uploads and fetches use
 
 _LENGTH = struct.Struct(">I")
+_READ_BYTES = 1 << 16
 
 
 class ByteStream(Protocol):
@@ -101,10 +103,13 @@ def read_frame(stream: ByteStream) -> Frame:
 
 
 def _read_exactly(stream: ByteStream, size: int, mid_frame: bool = True) -> bytes:
-    parts = bytearray()
-    while len(parts) < size:
-        part = stream.read(size - len(parts))
+    # As much at a time as a pipe holds: a larger buffer would be made anew for each read, and filled in part. BytesIO
+    # gives its bytes away without a copy.
+    parts = io.BytesIO()
+    left = size
+    while left:
+        part = stream.read(min(left, _READ_BYTES))
         if not part:
-            raise StreamEnded(mid_frame=mid_frame or bool(parts))
-        parts += part
-    return bytes(parts)
+            raise StreamEnded(mid_frame=mid_frame or left < size)
+        left -= parts.write(part)
+    return parts.getvalue()
