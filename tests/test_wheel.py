@@ -32,7 +32,8 @@ def test_the_wheel_has_what_is_no_python(names: set[str]) -> None:
         *(f"edgepress/device_profiles/{path.name}" for path in (ROOT / "device_profiles").iterdir()),
         "edgepress/compression/recipes/int8.toml",
         "edgepress/table/migrations/versions/0001_results.py",
-        "edgepress_converters/data/op_versions_tflite-runtime_2.14.json",
+        "edgepress_converters/data/probe_cases.zip",
+        "edgepress_converters/data/runtime_tflite-runtime_2.14.0.json",
         *(f"{package}/py.typed" for package in ("edgepress", "edgepress_converters", "edgepress_agent")),
     ):
         assert name in names
