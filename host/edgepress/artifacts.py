@@ -272,7 +272,13 @@ def _make(
             "recipe_id": compressed.report.recipe_id,
             "compression": compressed.report.as_dict(),
             "conversion": asdict(compressed.conversion),
-            "tflite": {"sha256": tflite.sha256, "size_bytes": tflite.size_bytes},
+            "tflite": {
+                "sha256": tflite.sha256,
+                "size_bytes": tflite.size_bytes,
+                "computes_in_float": sorted({operator.kind for operator in tflite.float_operators})
+                if compressed.conversion.computes_in_integers
+                else [],
+            },
         }
         (work / "report.json").write_text(json.dumps(report, indent=2, allow_nan=False))
         shutil.rmtree(directory, ignore_errors=True)  # an incomplete one

@@ -136,7 +136,9 @@ def print_artifact(artifact: Artifact) -> None:
         f"{compression['peak_activation_bytes_after']:,} bytes"
     )
     size = report["tflite"]["size_bytes"]
-    click.echo(f"  model.tflite: {report['conversion']['format']}, {size:,} bytes")
+    kinds = ", ".join(report["tflite"].get("computes_in_float", ()))  # reports of earlier versions say nothing of it
+    left = f"; computes in float: {kinds}" if kinds else ""
+    click.echo(f"  model.tflite: {report['conversion']['format']}, {size:,} bytes{left}")
 
 
 def _print_classes(classes: list[dict[str, Any]]) -> None:
