@@ -7,7 +7,7 @@
   with weights (same name, same weights). ``annotate.fake_quants(model)``: the ranges by name.
 - ``ranges.set_ranges(annotated, samples, method) -> model``: ``minmax``, ``percentile`` or ``mse``; a copy with ranges.
   ``ranges.not_rounding(model, observers)``: the annotated model in float, each tensor shown.
-- ``annotate.conversion_of(model, options)``: the options by which a model with ranges is converted (``ranges="in-model"``,
-  and ``allow_float`` for what was left in float, which ``Annotated.allow_float`` has, too).
+- ``annotate.conversion_of(model, options)``: the options by which a model with ranges is converted
+  (``ranges="in-model"``, and ``allow_float`` for what was left in float: ``Annotated.allow_float``).
 - ``qat``: the steps ``ptq`` and ``qat``. ``preparation.unlike_training(model, inputs)``: a warning about other scales.
 """
