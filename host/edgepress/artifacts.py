@@ -33,16 +33,19 @@ from edgepress_agent.protocol.tensors import decode_arrays, encode_arrays
 
 if TYPE_CHECKING:
     import keras
+    from numpy.typing import NDArray
 
     from edgepress.compression.recipe import Recipe
     from edgepress.compression.steps import Judge
     from edgepress.data import Dataset
     from edgepress.progress import Progress
     from edgepress_converters.model import TFLiteModel
+    from edgepress_converters.options import ConversionOptions
     from edgepress_converters.pool import WorkerPool
 
 FILES = ("model.keras", "model.tflite", "goldens.npys", "report.json")
 _SCHEMA = 3
+_TRIED = 16  # inputs for a conversion that only has to succeed
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ class Source:
         self.code = [source_sha256(module) for module in imports]  # what the file's custom classes compute
         self._imports = tuple(imports)
         self._model: keras.Model | None = None
+        self._convertible: set[ConversionOptions] = set()
 
     def load(self) -> keras.Model:
         """Return the model; see :func:`edgepress.models.load_model` for what can be wrong with it."""
@@ -146,6 +150,27 @@ class Source:
 
             self._model = load_model(self.path, self._imports)
         return self._model
+
+    def check_convertible(
+        self, options: ConversionOptions, inputs: Sequence[NDArray[Any]], pool: WorkerPool, progress: Progress
+    ) -> None:
+        """Convert the model as it came in, once for the same options, so that no training ends in a refusal.
+
+        Args:
+            inputs: training inputs; a few of them are ranges enough for this.
+
+        Raises:
+            ConversionError: see :func:`edgepress.conversion.convert_model`.
+        """
+        if options in self._convertible:
+            return
+        model = self.load()
+        with (
+            progress.task(f"trying the conversion to {options.format}"),
+            tempfile.TemporaryDirectory(prefix="edgepress-") as scratch,
+        ):
+            convert_model(model, Path(scratch) / "model.tflite", options, [x[:_TRIED] for x in inputs], pool)
+        self._convertible.add(options)
 
 
 def make_artifact(
@@ -226,6 +251,11 @@ def _make(
 
     check_fits(dataset, model)
     objective = objective_of(model, dataset, metric, training)
+    kinds = {step.kind for step in recipe.step}
+    if "quantize" not in kinds and any(getattr(step, "epochs", 0) for step in recipe.step):
+        # Zeros, and layers that the recipe names, may come from its steps.
+        options = replace(recipe.conversion, sparse=False, int4_weights=())
+        source.check_convertible(options, dataset.train.inputs, pool, progress)
     compressed = compress(
         model,
         recipe,
@@ -244,7 +274,7 @@ def _make(
             compressed.model.save(work / "model.keras")
             calibration = dataset.train.inputs if compressed.conversion.needs_calibration else None
             # The held-out split stays closed.
-            inputs = dataset.val.sample(golden_count(dataset.val.inputs), seed).inputs
+            inputs = dataset.val.sample(golden_count(compressed.model), seed).inputs
             file, options = work / "model.tflite", compressed.conversion
             if recipe.convert.sparse == "if-faster":
                 tflite, options, why = convert_if_faster(

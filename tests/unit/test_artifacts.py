@@ -14,10 +14,11 @@ from edgepress.compression.recipe import load_recipe
 from edgepress.compression.steps import Judge
 from edgepress.conversion import inspect
 from edgepress.data import Dataset
-from edgepress.errors import ModelError
+from edgepress.errors import ConversionError, ModelError
 from edgepress.progress import Silent
 from edgepress.training.settings import Training
 from edgepress_agent.protocol.tensors import encode_arrays
+from edgepress_converters.options import ConversionOptions
 
 CASE = Path(__file__).parents[1] / "cases" / "models" / "dense_float32.tflite"
 X, Y = np.zeros((6, 4), np.float32), np.arange(6) % 2
@@ -131,3 +132,24 @@ def test_a_file_put_in_the_place_of_an_artifacts_own_is_refused_and_not_taken_fo
         Artifact.of_file(path)
     elsewhere = path.rename(artifact / "other.tflite")
     assert Artifact.of_file(elsewhere) is None
+
+
+def test_a_model_that_cannot_be_converted_is_refused_before_it_is_trained_and_tried_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgepress.models.inspect_file", lambda path: {})
+    (tmp_path / "m.keras").write_bytes(b"a model")
+    source = Source(tmp_path / "m.keras")
+    source._model = object()
+    tried = []
+
+    def convert(model, output, options, calibration, pool):
+        tried.append((options.format, len(calibration[0])))
+        if options.format == "int8":
+            raise ConversionError("no")
+
+    monkeypatch.setattr(artifacts, "convert_model", convert)
+    for options in (ConversionOptions(), ConversionOptions()):
+        source.check_convertible(options, [X], None, Silent())
+    with pytest.raises(ConversionError, match="no"):
+        source.check_convertible(ConversionOptions(format="int8"), [X], None, Silent())
+
+    assert tried == [("float32", len(X)), ("int8", len(X))]
