@@ -243,6 +243,7 @@ def emulated() -> Iterator[Device]:
     """A QEMU board, for as long as it is needed."""
     from edgepress.emulator import ImageRecipe, create, destroy
 
+    (FOLDER / "machines").mkdir(exist_ok=True)
     inventory = Inventory.load(FOLDER / "machines" / "devices.toml")
     machine = create("emulated", ImageRecipe(), home=FOLDER / "machines", inventory=inventory)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,9 @@ Array = NDArray[Any]
 # A change on one input in a hundred is missed by n goldens with the probability 0.99^n: 85 % for 16, 0.6 % for 512.
 MOST_GOLDENS = 512
 LEAST_GOLDENS = 16
-GOLDENS_BYTES = 4 << 20  # of inputs, that a board is sent and keeps while it answers; pictures of 224 x 224: the least
+GOLDENS_BYTES = (
+    4 << 20
+)  # of inputs and outputs, float32, that a board is sent and sends; pictures of 224 x 224: the least
 RANDOM_GOLDENS = 8
 
 
@@ -44,9 +47,10 @@ class Goldens:
     plain_outputs: tuple[Array, ...] | None = None
 
 
-def golden_count(inputs: Sequence[Array]) -> int:
-    """Return how many of a split's inputs to take: as many as tell a small change, and can be sent to any board."""
-    bytes_each = max(1, sum(array.nbytes // max(1, len(array)) for array in inputs))
+def golden_count(reference: keras.Model) -> int:
+    """Return how many goldens to take: as many as tell a small fault, and can be sent to any board and back."""
+    tensors = (*reference.inputs, *reference.outputs)
+    bytes_each: int = sum(4 * math.prod(size or 1 for size in tensor.shape[1:]) for tensor in tensors)
     return max(LEAST_GOLDENS, min(MOST_GOLDENS, GOLDENS_BYTES // bytes_each))
 
 

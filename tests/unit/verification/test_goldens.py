@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from edgepress.conversion import convert_model
 from edgepress.errors import DataError, ModelError
-from edgepress.verification.goldens import goldens_of_file, make_goldens
+from edgepress.verification.goldens import golden_count, goldens_of_file, make_goldens
 from edgepress.verification.output_check import OutputCheckLevel, check_outputs
 from edgepress.verification.reference import run_file, to_raw, to_real
 from edgepress_converters.model import TensorSpec, TFLiteModel
@@ -79,3 +80,21 @@ def test_a_model_of_strings_is_refused(int8_file: TFLiteModel, worker_pool: Work
     strings = replace(int8_file, inputs=(TensorSpec("text", 0, "object", (1,), None, None),))
     with pytest.raises(ModelError, match=r"'text'.*takes strings"):
         goldens_of_file(strings, worker_pool)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "count"),
+    [
+        ([(None, 24, 24, 1)], [(None, 16)], 512),
+        ([(None, 32, 32, 3)], [(None, 10)], 340),
+        ([(None, 64, 64, 1)], [(None, 64, 64, 7)], 32),
+        ([(None, 224, 224, 3)], [(None, 1000)], 16),
+        ([(None, None, 8), (None, 4)], [(None, 1)], 512),
+    ],
+)
+def test_there_are_as_many_goldens_as_four_megabytes_hold(inputs: Any, outputs: Any, count: int) -> None:
+    model = SimpleNamespace(
+        inputs=[SimpleNamespace(shape=shape) for shape in inputs],
+        outputs=[SimpleNamespace(shape=shape) for shape in outputs],
+    )
+    assert golden_count(model) == count
