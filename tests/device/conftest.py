@@ -72,23 +72,18 @@ def booting(
 
 @pytest.fixture(scope="session")
 def board(booting: dict[str, Future[Machine]], inventory: Inventory) -> Iterator[BoardUnderTest]:
-    """The board, its agent in place."""
-    target = os.environ.get(VARIABLE)
-    if target:
+    """The board; who first asks it something waits until it is up."""
+    if target := os.environ.get(VARIABLE):
         inventory.add(DeviceConfig(name=NAME, target=target))
-        under_test = BoardUnderTest(inventory, None)
-        yield under_test
-        under_test.disconnect()
-        return
-    if reason := why_not_emulated():
+    elif reason := why_not_emulated():
         pytest.skip(reason)
-    machine = booting["board"].result()
-    under_test = BoardUnderTest(inventory, machine)
+    under_test = BoardUnderTest(inventory, booting.get("board"))
     yield under_test
     under_test.disconnect()
-    process = psutil.Process(machine.pid) if machine.pid else None
-    destroy(machine, inventory)
-    assert process is None or has_ended(process)  # a board that is destroyed while it is on takes its process with it
+    if machine := under_test.machine:
+        process = psutil.Process(machine.pid) if machine.pid else None
+        destroy(machine, inventory)
+        assert process is None or has_ended(process)  # destroyed while it is on, it takes its process with it
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,10 +43,14 @@ class BoardUnderTest:
     Its tests share one connection: to log in and to start an agent takes seconds under emulation.
     """
 
-    def __init__(self, inventory: Inventory, machine: Machine | None) -> None:
+    def __init__(self, inventory: Inventory, booting: Future[Machine] | None = None) -> None:
         self.inventory = inventory
-        self.machine = machine
+        self._booting = booting
         self._device: Device | None = None
+
+    @property
+    def machine(self) -> Machine | None:
+        return self._booting and self._booting.result()
 
     def device(self) -> Device:
         """Return the board, connected: as it is, or anew where a test has broken the connection."""
@@ -55,6 +60,8 @@ class BoardUnderTest:
             except EdgepressError:
                 self.disconnect()
         if self._device is None:
+            if self._booting is not None:
+                self._booting.result()
             self._device = Device.open(NAME, self.inventory)
         return self._device
 
