@@ -207,9 +207,9 @@ def print_debugged(found: Debugged) -> None:
     width = max((len(printable(one.layer)) for one in ranked), default=0)
     click.echo(f"{'layer':{width}}  {'local':>8} {'SNR':>8} {'cumulative':>10}")
     for one in ranked:
+        kind = f"  {one.cause.kind}" if one.cause else ""
         click.echo(
-            f"{printable(one.layer):{width}}  {one.local:8.2%} {one.local_snr_db:5.1f} dB {one.cumulative:10.2%}  "
-            + (one.cause.kind if one.cause else "")
+            f"{printable(one.layer):{width}}  {one.local:8.2%} {one.local_snr_db:5.1f} dB {one.cumulative:10.2%}{kind}"
         )
     for cause in found.causes:
         click.echo(f"{cause.kind}: {printable(cause.what)}. What may help: {cause.remedy}")
