@@ -259,7 +259,8 @@ def verdicts(known: dict[tuple[str, str], dict[str, Any]]) -> Iterator[str]:
         if method == LADDER:
             missed = worst["drop"] - GOAL_DROP
             silent = [line for line in measured if line["within"] and line["drop"] - line["margin"] > GOAL_DROP]
-            said += f"; goal {GOAL_DROP:.1%}: " + ("reached" if missed <= 0 else f"missed by {missed * 100:.2f} points")
+            reached = "reached" if len(found) == len(ZOO) else "not missed so far"
+            said += f"; goal {GOAL_DROP:.1%}: " + (reached if missed <= 0 else f"missed by {missed * 100:.2f} points")
             said += f"; {sum(line['drop'] <= GOAL_DROP for line in measured)} of {len(measured)} are within it"
             said += f"; called within tolerance and surely not so on the test pictures: {len(silent)}"
         yield f"- {method}: {said}."
@@ -268,7 +269,8 @@ def verdicts(known: dict[tuple[str, str], dict[str, Any]]) -> Iterator[str]:
     honest = [line["named"] for subject, line in asked if not subject.planted]
     if planted:
         share = sum(planted) / len(planted)
-        verdict = "reached" if share >= GOAL_NAMED else "missed"
+        reached = "reached" if len(asked) == len(ZOO) else "not missed so far"
+        verdict = reached if share >= GOAL_NAMED else "missed"
         yield (
             f"- Planted cause named first: {sum(planted)} of {len(planted)} (goal {GOAL_NAMED:.0%}: {verdict}); a "
             f"cause named in an honest network: {sum(name is not None for name in honest)} of {len(honest)}."
@@ -319,7 +321,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run")
     running.add_argument("--seconds", type=float, default=float("inf"), help="begin no file after so many")
-    running.add_argument("--methods", default=",".join((FLOAT, CAUSE, RAW, LADDER, AEQ, TFMOT)))
+    running.add_argument("--methods", default=",".join((FLOAT, CAUSE, LADDER, RAW, AEQ, TFMOT)))
     running.add_argument("--stop-file", type=Path, help="begin none while this file exists")
     commands.add_parser("latency")
     commands.add_parser("table")
