@@ -7,7 +7,10 @@ import pytest
 
 import edgepress
 from edgepress import pipeline
+from edgepress.artifacts import Artifact
+from edgepress.conversion import inspect
 from edgepress.data import Dataset
+from edgepress.data.pictures import Pictures
 from edgepress.errors import DataError, InputError, ModelError, RecipeError
 from edgepress.pipeline import _recipes
 from support.compress_models import dense_net
@@ -66,3 +69,14 @@ def test_recipes_with_steps_are_made_once_for_each_seed_and_others_once(
         )
 
     assert made == [("int8", 3), ("svd-int8", 3), ("svd-int8", 4), ("svd-int8", 5)]
+
+
+def test_a_file_that_compress_made_is_judged_on_pictures_read_as_then() -> None:
+    spec = {"color": "gray", "shapes": [[8, 6, 1]], "mean": [1.0], "scale": [255.0]}
+    made = object.__new__(Artifact)
+    object.__setattr__(made, "report", {"input_spec": spec})
+
+    assert pipeline._pictures_of([inspect(MODELS / "conv_int8.tflite"), made]) == Pictures(
+        (8, 6), "gray", (1.0,), (255.0,)
+    )
+    assert pipeline._pictures_of([inspect(MODELS / "conv_int8.tflite")]) is None
