@@ -102,12 +102,17 @@ def refuse_no_int4(model: TFLiteModel, options: ConversionOptions) -> None:
         )
 
 
-def refuse_what_no_runtime_takes(model: TFLiteModel, options: ConversionOptions) -> None:
-    """Refuse a model that a runtime does not take which the options name.
+def refuse_what_runtimes_do_not_take(model: TFLiteModel, options: ConversionOptions) -> None:
+    """Refuse a model that a runtime does not take which the options name, or that no known runtime takes: converters
+    write operators for which there are no kernels (SQUARED_DIFFERENCE in ``int16x8``).
 
     Raises:
         RuntimeRefusesError: says why, and what to do.
     """
+    refusals = [runtimes.incompatibilities(model, *runtime) for runtime in runtimes.known()]
+    if all(refusals):
+        fewest = min(refusals, key=len)
+        raise RuntimeRefusesError(f"no known runtime takes it: {'; '.join(fewest)}. {runtimes.remedy(model)}")
     for wanted in options.runtimes:
         name, _, version = wanted.partition("==")
         reasons = runtimes.incompatibilities(model, name, version)

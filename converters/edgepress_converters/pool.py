@@ -22,7 +22,7 @@ from edgepress_converters.checks import (
     check_options,
     refuse_no_int4,
     refuse_unexpected_float,
-    refuse_what_no_runtime_takes,
+    refuse_what_runtimes_do_not_take,
 )
 from edgepress_converters.child import Child, ChildDied
 from edgepress_converters.errors import RunRefusedError, WorkerDiedError
@@ -108,7 +108,7 @@ class WorkerPool:
             model = read_model(part)
             refuse_unexpected_float(model, options)
             refuse_no_int4(model, options)
-            refuse_what_no_runtime_takes(model, options)
+            refuse_what_runtimes_do_not_take(model, options)
             if options.repack or (options.repack is None and model.size_bytes < SMALL_FILE_BYTES):
                 repack_file(part)
                 model = read_model(part)

@@ -127,6 +127,8 @@ def remedy(model: TFLiteModel) -> str:
         )
     if "INT4" in dict(model.tensor_types):
         return "Convert it without int4_weights"
+    if "INT16" in dict(model.tensor_types):
+        return 'Convert it to int8 or dynamic, or by backend = "ai-edge-quantizer"'
     return "Convert it to another format, or install a newer runtime"
 
 

@@ -66,9 +66,10 @@ def ask_everything(folder: Path) -> dict[str, Any]:
     outcomes = run_in_processes(sys.executable, folder, "answer", in_parts=True)
     taken, failed = set(), set()
     refused = {}
-    for number, signature in cases["signatures"].items():
-        outcome = outcomes[int(number)]
-        if outcome == "ran" and not agrees(folder / f"{number}.answer.npz", folder / f"{number}.expected.npz"):
+    for number, signature in enumerate(cases["signatures"]):
+        outcome = outcomes[number]
+        expected = folder / f"{number}.expected.npz"
+        if outcome == "ran" and expected.exists() and not agrees(folder / f"{number}.answer.npz", expected):
             outcome = "answers wrongly"
         if outcome == "ran":
             taken.update(types_of(signature))

@@ -13,7 +13,7 @@ from edgepress_converters.checks import (
     calibration_samples,
     check_options,
     refuse_unexpected_float,
-    refuse_what_no_runtime_takes,
+    refuse_what_runtimes_do_not_take,
 )
 from edgepress_converters.errors import (
     CalibrationError,
@@ -100,11 +100,11 @@ def test_all_kinds_are_named_but_only_the_first_of_many_tensors_and_the_remedy_r
 
 def test_a_runtime_that_has_to_take_the_file_and_does_not_refuses_it() -> None:
     int4 = replace(model_with("float32", "float32"), tensor_types=(("INT4", 3),))
-    refuse_what_no_runtime_takes(int4, ConversionOptions(runtimes=("ai-edge-litert==2.3.0",)))
+    refuse_what_runtimes_do_not_take(int4, ConversionOptions(runtimes=("ai-edge-litert==2.3.0",)))
     with pytest.raises(
         RuntimeRefusesError, match=r"tflite-runtime 2\.14\.0 does not take it.* Convert it without int4"
     ):
-        refuse_what_no_runtime_takes(
+        refuse_what_runtimes_do_not_take(
             int4, ConversionOptions(runtimes=("ai-edge-litert==2.3.0", "tflite-runtime==2.14.0"))
         )
 

@@ -15,6 +15,7 @@ from edgepress_converters.errors import (
     ConversionRefusedError,
     NotTFLiteError,
     RunRefusedError,
+    RuntimeRefusesError,
     UnexpectedFloatError,
     UnsupportedOptionError,
     WorkerDiedError,
@@ -164,6 +165,11 @@ def test_a_layer_without_ranges_in_such_a_model_stays_float_and_is_named(
 def test_bytes_that_are_scaled_in_float_are_an_error_in_int8(convert: Any) -> None:
     with pytest.raises(UnexpectedFloatError, match="CAST"):
         convert(models_small.raw_bytes, format="int8")
+
+
+def test_what_the_converter_writes_and_no_runtime_computes_is_refused(convert: Any) -> None:
+    with pytest.raises(RuntimeRefusesError, match=r"no known runtime takes it: .*SQUARED_DIFFERENCE 2: INT16"):
+        convert(models_small.layer_norm, format="int16x8", allow_float=("NEG", "RSQRT"))
 
 
 def test_an_operator_that_tflite_lacks_is_named_in_one_line(convert: Any) -> None:
