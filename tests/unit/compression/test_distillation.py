@@ -20,12 +20,15 @@ from edgepress.compression.distillation.students import scaled
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.recipe import DistillStep, PruneStep, Recipe, Scale
+from edgepress.compression.steps import StepContext
+from edgepress.data import Dataset
 from edgepress.errors import CompressionError
 from edgepress.models import load_model
 from edgepress.training.evaluate import predict
 from edgepress.training.fit import fine_tune
 from edgepress.training.metrics import metric_named
 from edgepress.training.objective import objective_of
+from edgepress_converters.options import ConversionOptions
 from support.compress_models import blobs, compiled, context_for, dense_net, largest_difference, made, residual_cnn
 
 layers = keras.layers
@@ -393,3 +396,22 @@ def test_models_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path,
 
     with pytest.raises(CompressionError, match="teacher and student do not fit"):
         compress(model, Recipe(name="r", step=steps), FLAT.training, objective_of(model, FLAT))
+
+
+def test_models_of_several_inputs_and_outputs_of_several_kinds_are_taught():
+    inputs = {"a": keras.Input((6,), name="a"), "b": keras.Input((6,), name="b")}
+    x = layers.Dense(8, activation="relu", name="hidden")(layers.Concatenate(name="both")(list(inputs.values())))
+    outputs = {"kind": layers.Dense(3, name="kind")(x), "size": layers.Dense(1, name="size")(x)}
+    model = keras.Model(inputs, outputs)
+    kind = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", {"kind": kind, "size": "mse"}, loss_weights={"kind": 1.0, "size": 0.5})
+    x, y = FLAT.train.inputs[0], FLAT.train.targets[0]
+    dataset = Dataset.from_arrays([x, x], [y, x[:, :1]], [x, x], [y, x[:, :1]])
+    objective = objective_of(model, dataset, "accuracy@0")
+    settings = DistillStep(kind="distill", signal={"response": 1, "similarity": 1}, student=HALF, epochs=1)
+    context = StepContext(dataset.training, objective, model, ConversionOptions())
+
+    outcome = distill(model, settings, context)
+
+    assert outcome.notes[1] == "similarity compares hidden with hidden"
+    assert set(outcome.model.output) == {"kind", "size"}
