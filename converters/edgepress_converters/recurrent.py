@@ -21,7 +21,7 @@ LEFT_FLOAT = "SPLIT"
 others (26 of 40 of one model with four such layers). It only cuts the values of the gates apart."""
 
 MOST_STEPS = 256
-"""That are written out in one model, over all its recurrent layers: see docs/recipes.md for what they cost."""
+"""That are written out in one model, over all its recurrent layers: see docs/conversion.md for what they cost."""
 
 
 @contextmanager

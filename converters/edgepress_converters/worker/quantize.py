@@ -81,7 +81,7 @@ def _int4_patterns(content: bytes, wanted: tuple[str, ...]) -> list[str]:
         file.write(content)
         file.flush()
         operators = read_model(Path(file.name)).float_operators
-    return [f"^{re.escape(operator.tensors[0])}" for name in wanted for operator in _called(name, operators)]
+    return [f"^{re.escape(operator.tensors[0])};" for name in wanted for operator in _called(name, operators)]
 
 
 def _called(name: str, operators: tuple[FloatOperator, ...]) -> list[FloatOperator]:
