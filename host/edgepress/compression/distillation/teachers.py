@@ -101,52 +101,52 @@ def compared_layers(student: Any, teachers: Sequence[Any], settings: DistillStep
     return "; ".join(dict.fromkeys(found))
 
 
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What one teacher says of the student's inputs: its outputs, and by name what layers give."""
+
+    outputs: list[Any]
+    layers: dict[str, Any]
+
+
 def _questions(
     student: Any, teachers: Sequence[Any], inputs: Sequence[Any], settings: DistillStep, context: StepContext
 ) -> list[_Question]:
-    copies = [copy_of(teacher) for teacher in teachers]
-    questions: list[_Question] = []
-    for word, weight in settings.signal.items():
-        if word == "response":
-            questions += _about_outputs(student, copies, inputs, weight, settings, context)
-            continue
-        for number, teacher in enumerate(copies):
-            pairs = _pairs(word, student, teacher, settings)
-            for pair in pairs:
-                given = _tensor(student, pair.student)
-                said = _view(teacher, [_tensor(teacher, pair.teacher)], inputs)[0]
-                share = weight / len(copies) / len(pairs)
+    words = [word for word in settings.signal if word != "response"]
+    pairs = [{word: _pairs(word, student, teacher, settings) for word in words} for teacher in teachers]
+    said = [
+        _said(teacher, [pair.teacher for of_word in its.values() for pair in of_word], inputs)
+        for teacher, its in zip(teachers, pairs, strict=True)
+    ]
+    questions = _about_outputs(student, said, settings, context) if "response" in settings.signal else []
+    for number, (its, of_teacher) in enumerate(zip(pairs, said, strict=True)):
+        for word, of_word in its.items():
+            share = settings.signal[word] / len(teachers) / len(of_word)
+            for pair in of_word:
+                given, wanted = _tensor(student, pair.student), of_teacher.layers[pair.teacher]
                 about = (word, str(number), pair.teacher)
-                if word == "hint":
-                    _check_places(pair, given, said)
-                    projected = given.shape[-1] != said.shape[-1]
-                    questions.append(_Question(said, given, hint, share, about, projected))
-                elif word == "attention":
-                    _check_places(pair, given, said)
-                    questions.append(_Question(attention_map(said), given, attention, share, about))
+                if word in RELATIONS:
+                    questions.append(_Question(flattened(wanted), given, RELATIONS[word], share, about))
+                    continue
+                _check_places(pair, given, wanted)
+                if word == "attention":
+                    questions.append(_Question(attention_map(wanted), given, attention, share, about))
                 else:
-                    questions.append(_Question(flattened(said), given, RELATIONS[word], share, about))
+                    projected = given.shape[-1] != wanted.shape[-1]
+                    questions.append(_Question(wanted, given, hint, share, about, projected))
     return questions
 
 
-def _about_outputs(
-    student: Any,
-    teachers: Sequence[Any],
-    inputs: Sequence[Any],
-    weight: float,
-    settings: DistillStep,
-    context: StepContext,
-) -> list[_Question]:
-    said = [_view(teacher, teacher.outputs, inputs) for teacher in teachers]
+def _about_outputs(student: Any, said: Sequence[_Said], settings: DistillStep, context: StepContext) -> list[_Question]:
     kinds = context.objective.output_kinds
     weights = context.objective.loss_weights or (1.0,) * len(kinds)
     return [
         _Question(
-            mean_answer([logits_of(outputs[index], kind) for outputs in said], kind, settings.temperature),
+            mean_answer([logits_of(one.outputs[index], kind) for one in said], kind, settings.temperature),
             student.outputs[index],
             response(kind, settings.temperature),
-            weight * of_output,
-            ("response", kind, str(settings.temperature if len(teachers) > 1 else None)),
+            settings.signal["response"] * of_output,
+            ("response", kind, str(settings.temperature if len(said) > 1 else None)),
         )
         for index, (kind, of_output) in enumerate(zip(kinds, weights, strict=True))
     ]
@@ -173,10 +173,14 @@ def _check_places(pair: Pair, given: Any, wanted: Any) -> None:
         )
 
 
-def _view(teacher: Any, tensors: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
-    """Tensors of a teacher as functions of other inputs, in inference."""
-    said = keras.Model(list(teacher.inputs), list(tensors))(list(inputs), training=False)
-    return list(keras.tree.flatten(said))
+def _said(teacher: Any, layers: Sequence[str], inputs: Sequence[Any]) -> _Said:
+    """Ask a copy of a teacher, in inference and once for everything."""
+    copy = copy_of(teacher)
+    names = list(dict.fromkeys(layers))
+    view = keras.Model(list(copy.inputs), [*copy.outputs, *(_tensor(copy, name) for name in names)])
+    said = list(keras.tree.flatten(view(list(inputs), training=False)))
+    count = len(copy.outputs)
+    return _Said(said[:count], dict(zip(names, said[count:], strict=True)))
 
 
 def _answers(
