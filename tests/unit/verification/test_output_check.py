@@ -119,6 +119,14 @@ def test_a_board_further_from_the_reference_than_this_machine_is_wrong_and_says_
     assert re.search(r"against the float32 model is \d.*this machine's \d.*at most \d.* allowed", check.message)
 
 
+def test_a_channel_that_differs_on_average_is_no_rounding() -> None:
+    host, plain, board = noisy(1, 4), noisy(2, 4), noisy(3, 4)
+    board[:, 5] = np.clip(board[:, 5].astype(int) + 6, -128, 127)
+    check = beside_reference(board, host, plain)
+    assert check.level is OutputCheckLevel.WRONG
+    assert re.search(r"channel 5 differs by [0-9.]+ on average, \d+\.\d standard errors", check.message)
+
+
 def test_another_largest_entry_on_more_than_a_hundredth_of_the_inputs_is_wrong() -> None:
     host = np.tile(np.array([0, 100, 0, 0], np.float32), (200, 1))
     host[:, 2] = 99.9  # 0.1 is no tie: ties are within the tolerance, which is 0.1 here
