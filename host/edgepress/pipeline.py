@@ -91,7 +91,7 @@ def run(
     names = boards.reach(devices, terms, shown)  # a table or a device that is not there is said before the long work
     wanted = _recipes(recipes)
     with ResultStore.open(db) as store, WorkerPool() as pool:
-        dataset = _dataset(data, wanted, seed)
+        dataset = _dataset(data, wanted, seed, shown)
         with boards.judge_on(names[0], terms, shown) as judge:
             maker = _Maker(Source(Path(model), imports), dataset, pool, metric, cache, judge, training, shown)
             artifacts = [
@@ -126,7 +126,7 @@ def compress(
     names = boards.reach(devices, terms, shown)
     wanted = _recipes(recipes)
     with WorkerPool() as pool:
-        dataset = _dataset(data, wanted, seed)
+        dataset = _dataset(data, wanted, seed, shown)
         with boards.judge_on(names[0], terms, shown) if names else nullcontext() as judge:
             maker = _Maker(Source(Path(model), imports), dataset, pool, metric, cache, judge, training, shown)
             artifacts = [maker.made(recipe, seed) for recipe in wanted]
@@ -295,11 +295,12 @@ def _recipes(names: Sequence[str]) -> list[Recipe]:
     return recipes
 
 
-def _dataset(data: str | Dataset, recipes: Sequence[Recipe], seed: int) -> Dataset:
+def _dataset(data: str | Dataset, recipes: Sequence[Recipe], seed: int, progress: Progress) -> Dataset:
     """The data, with what the recipes say of the input."""
     pictures = next((recipe.pictures for recipe in recipes if recipe.pictures is not None), None)
     if isinstance(data, str):
-        return load_dataset(data, None, seed, pictures)
+        with progress.task(f"reading {data}") if Path(data).is_dir() else nullcontext():
+            return load_dataset(data, None, seed, pictures)
     return data if pictures is None else meaning(data, pictures)
 
 
