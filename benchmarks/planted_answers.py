@@ -105,9 +105,10 @@ class Trial:
         return Case(name, kind, model, goldens)
 
     def honest(self, board: Device, case: Case) -> None:
-        """Deploy a right file with each runtime that takes it, and once as a file alone."""
+        """Deploy a right file with each runtime that takes it, and with the first and the last as a file alone."""
         ways = [(f"{runtime.name}=={runtime.version}", "goldens") for runtime in board.runtimes]
-        for runtime, known in (*ways, (ways[0][0], "no model")):
+        alone = [(runtime, "no model") for runtime, _ in (ways[0], ways[-1])]
+        for runtime, known in (*ways, *alone):
             key = f"honest | {case.key} | {board.name} | {runtime} | {known}"
             if not self._is_new(key):
                 continue

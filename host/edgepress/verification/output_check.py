@@ -209,29 +209,33 @@ class _Comparison:
             return self._at(OutputCheckLevel.WRONG, said)
         if is_near:
             return self._at(OutputCheckLevel.WITHIN_TOLERANCE, said)
-        if self._output.reference is None:
-            return self._at(OutputCheckLevel.WRONG, f"{said}, and there is no float32 reference to judge by")
-        return self._beside(said, self._output.reference)
+        return self._beside(said)
 
-    def _beside(self, said: str, reference: Reals) -> OutputCheck:
-        """Whether a board that is not near is no worse, by the float32 model."""
-        own_error = max(_rms(host, reference) for host in self._hosts)
+    def _beside(self, said: str) -> OutputCheck:
+        """Whether a board that is not near is no worse: by the float32 model, and by what this machine's kernels do."""
+        reference, root = self._output.reference, len(self._board) ** 0.5
         own_spread = max(_rms(one, other) for one in self._hosts for other in self._hosts)
-        root = len(reference) ** 0.5
         slack, floor = 1 + SAMPLING / root, STRAY_STEPS / root * self._step
-        error, allowed = _rms(self._board, reference), max(slack * own_error, floor)
-        apart = _rms(self._board, self._host.real)
+        apart, own_error, is_good = _rms(self._board, self._host.real), 0.0, True
+        if reference is None:
+            floor = 0.0
+            said += ", and there is no float32 reference to judge by"
+        else:
+            own_error = max(_rms(host, reference) for host in self._hosts)
+            error, allowed = _rms(self._board, reference), max(slack * own_error, floor)
+            is_good = error <= allowed
+            said += (
+                f"; its RMS error against the float32 model is {error:.3g} (this machine's {own_error:.3g}, at most "
+                f"{allowed:.3g} allowed)"
+            )
         allowed_apart = max(slack * OWN_ERROR * own_error, slack * OWN_SPREAD * own_spread, floor)
-        said += (
-            f"; its RMS error against the float32 model is {error:.3g} (this machine's {own_error:.3g}, at most "
-            f"{allowed:.3g} allowed), its RMS difference from this machine {apart:.3g} (at most {allowed_apart:.3g})"
-        )
-        channel, shift, errors = _largest_shift(self._board, self._host.real, SHIFT * own_error)
-        few = 1 + 8 / len(reference)
+        said += f"; its RMS difference from this machine is {apart:.3g} (at most {allowed_apart:.3g})"
+        channel, shift, errors = _largest_shift(self._board, self._host.real, SHIFT * max(own_error, own_spread))
+        few = 1 + 8 / len(self._board)
         if errors > STANDARD_ERRORS * few:
             said += f"; channel {channel} differs by {shift:.3g} on average, {errors:.1f} standard errors"
             return self._at(OutputCheckLevel.WRONG, f"{said} (at most {STANDARD_ERRORS * few:.1f} allowed)")
-        is_good = error <= allowed and apart <= allowed_apart
+        is_good = is_good and apart <= allowed_apart
         return self._at(OutputCheckLevel.AS_GOOD if is_good else OutputCheckLevel.WRONG, said)
 
     def _at(self, level: OutputCheckLevel, message: str) -> OutputCheck:
@@ -297,7 +301,8 @@ def _largest_shift(values: Reals, host: Reals, least: float) -> tuple[int, float
     difference = (values.astype(np.float64) - host).reshape(len(host), -1, channels).mean(axis=1)
     mean, deviation = difference.mean(axis=0), difference.std(axis=0)
     counts = (np.abs(mean) > least) & (len(host) >= LEAST_VALUES)
-    errors = np.where(counts, np.abs(mean) * len(host) ** 0.5 / np.maximum(deviation, np.finfo(np.float64).tiny), 0.0)
+    spread = np.maximum(deviation, 1e-6 * np.abs(mean))  # the same difference on every input is no less than certain
+    errors = np.divide(np.abs(mean) * len(host) ** 0.5, spread, out=np.zeros(channels), where=counts)
     channel = int(errors.argmax())
     return channel, float(mean[channel]), float(errors[channel])
 

@@ -119,6 +119,17 @@ def test_a_board_further_from_the_reference_than_this_machine_is_wrong_and_says_
     assert re.search(r"against the float32 model is \d.*this machine's \d.*at most \d.* allowed", check.message)
 
 
+def test_without_a_reference_a_board_may_differ_as_this_machines_own_kernels_do() -> None:
+    host, plain, board, far = (noisy(seed, size) for seed, size in ((1, 4), (2, 4), (3, 4), (4, 12)))
+    known = goldens(host)
+    both = replace(known, plain_outputs=(plain,))
+    check = check_outputs(both, model_with(STEPS), (board,))
+    assert check.level is OutputCheckLevel.AS_GOOD
+    assert "there is no float32 reference to judge by" in check.message
+    assert check_outputs(both, model_with(STEPS), (far,)).level is OutputCheckLevel.WRONG
+    assert check_outputs(known, model_with(STEPS), (board,)).level is OutputCheckLevel.WRONG
+
+
 def test_a_channel_that_differs_on_average_is_no_rounding() -> None:
     host, plain, board = noisy(1, 4), noisy(2, 4), noisy(3, 4)
     board[:, 5] = np.clip(board[:, 5].astype(int) + 6, -128, 127)
