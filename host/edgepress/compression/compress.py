@@ -48,6 +48,7 @@ STEPS: dict[tuple[str, str], Step] = {
     ("factorize", "svd"): factorize,
     ("factorize", "spatial-svd"): factorize,
     ("factorize", "tucker2"): factorize,
+    ("factorize", "cp"): factorize,
     ("quantize", "ptq"): set_ranges_in_model,
     ("quantize", "qat"): quantize_aware,
     ("quantize", "ladder"): climb_ladder,

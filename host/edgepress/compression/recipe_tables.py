@@ -163,7 +163,7 @@ class FactorizeStep(Table):
     """
 
     kind: Literal["factorize"]
-    method: Literal["svd", "spatial-svd", "tucker2"] = "svd"
+    method: Literal["svd", "spatial-svd", "tucker2", "cp"] = "svd"
     rank: Rank = Rank(energy=0.95)
     keep: tuple[str, ...] = Field(default=(), strict=False)
     epochs: Epochs = 5

@@ -262,6 +262,7 @@ def test_every_built_word_of_the_recipes_has_a_step():
         ("factorize", "svd"),
         ("factorize", "spatial-svd"),
         ("factorize", "tucker2"),
+        ("factorize", "cp"),
         ("quantize", "ptq"),
         ("quantize", "qat"),
         ("distill", ""),

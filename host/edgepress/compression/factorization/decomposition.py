@@ -51,7 +51,7 @@ class Decomposition(ABC):
         node: of the layer's first call.
         calls: shapes of all calls.
         moments: of what flows through the layer on data; None: its weights alone decide.
-        eigenvalues: for each rank, the squared singular values that it cuts, descending.
+        eigenvalues: for each rank, the squared singular values that it cuts, descending, where ranks are nested.
         whole: what the layer costs as it is.
     """
 
@@ -122,6 +122,16 @@ class Decomposition(ABC):
         return float(min(1.0, sum(shares)))
 
     @cached_property
+    def losses(self) -> Matrix:
+        """What is lost at each step of the path."""
+        return np.array([self.lost(ranks) for ranks in self.path])
+
+    def places(self, *, given: bool = False) -> int:
+        """Return at how many places of its outputs (or inputs) a convolution is taken, over all its calls."""
+        shapes = [call.given if given else call.made for call in self.calls]
+        return sum(math.prod(size or 1 for size in shape[1:-1]) for shape in shapes)
+
+    @cached_property
     def path(self) -> tuple[Ranks, ...]:
         """Ranks from the smallest to the full ones: each step takes in what is worth most of what was left out."""
         gains = sorted(
@@ -136,6 +146,14 @@ class Decomposition(ABC):
             ranks[mode] += 1
             path.append(tuple(ranks))
         return tuple(path)
+
+
+def root_of(second: Matrix) -> Matrix:
+    """Return the symmetric square root of second moments, with none so small that it could not be divided by."""
+    values, vectors = np.linalg.eigh(second)
+    least = max(_LEAST_ENERGY * float(values.mean()), 1e-30)
+    root: Matrix = (vectors * np.sqrt(np.maximum(values, 0.0) + least)) @ vectors.T
+    return root
 
 
 def weighted_gram(matrix: Matrix, energy: Matrix | None) -> Matrix:

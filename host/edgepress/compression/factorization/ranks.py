@@ -25,7 +25,8 @@ def rank_by(decomposition: Decomposition, rule: Rank) -> Ranks:
         fitting = [ranks for ranks in path if decomposition.cost(ranks).parameters <= budget]
         return fitting[-1] if fitting else path[0]
     if rule.energy is not None:
-        return next(ranks for ranks in path if decomposition.lost(ranks) <= 1 - rule.energy + 1e-12)
+        enough = np.flatnonzero(decomposition.losses <= 1 - rule.energy + 1e-12)
+        return path[enough[0]] if len(enough) else path[-1]
     return tuple(map(evbmf_rank, decomposition.unfoldings()))
 
 
@@ -51,9 +52,9 @@ def ranks_within(
     losses: dict[str, NDArray[np.float64]] = {}
     costs: dict[str, NDArray[np.float64]] = {}
     for name, one in decompositions.items():
-        smaller = [ranks for ranks in one.path if one.shrinks(ranks) and cost_of(one.cost(ranks)) < cost_of(one.whole)]
+        smaller = {ranks: loss for ranks, loss in zip(one.path, one.losses, strict=True) if one.shrinks(ranks)}
         options[name] = [None, *smaller]
-        losses[name] = np.array([0.0, *map(one.lost, smaller)])
+        losses[name] = np.array([0.0, *smaller.values()])
         costs[name] = np.array([cost_of(one.whole), *(cost_of(one.cost(ranks)) for ranks in smaller)], np.float64)
 
     def chosen(price: float) -> dict[str, int]:

@@ -49,8 +49,7 @@ class SpatialSvd(Decomposition):
             energy = self._matrix.T @ self.moments.inputs.second @ self._matrix
         values, self._vectors = projection(self._matrix, weighted_gram(self._matrix, energy))
         self.eigenvalues = (values,)
-        places = sum((call.made[1] or 1) * (call.made[2] or 1) for call in self.calls)
-        self.whole = LayerCost.of([(kernel.shape, places)])
+        self.whole = LayerCost.of([(kernel.shape, self.places())])
 
     def cost(self, ranks: Ranks) -> LayerCost:
         height, width, channels, filters = self._sizes

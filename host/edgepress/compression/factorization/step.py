@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from edgepress.compression.factorization.cp import Cp
 from edgepress.compression.factorization.decomposition import Decomposition, Ranks
 from edgepress.compression.factorization.einsum import Equation
 from edgepress.compression.factorization.judged import fastest
@@ -66,6 +67,8 @@ def decomposition_of(graph: Graph, name: str, method: str) -> type[Decomposition
         size = layer.kernel_size
         if method == "tucker2" and max(size) > 1:
             return Tucker2
+        if method == "cp" and max(size) > 1 and Cp.fits(layer):
+            return Cp
         return SpatialSvd if method == "spatial-svd" and len(size) == 2 and min(size) > 1 else Svd
     if kind is keras.layers.EinsumDense and Equation.of(layer) is None:
         return f"its equation {layer.equation} has a matrix for each of several places"

@@ -7,7 +7,6 @@ kept are those of the layer's outputs, and for inputs those that matter under th
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,11 @@ from edgepress.compression.factorization.decomposition import (
     as_weights,
     bias_of,
     projection,
+    root_of,
     weighted_gram,
 )
 from edgepress.compression.factorization.svd import thin
 from edgepress.compression.graph.rebuild import NewLayer, reconfigured
-
-_LEAST_MOMENT = 1e-3  # of the mean one: channels that are silent on the data stay
 
 
 class Tucker2(Decomposition):
@@ -45,7 +43,7 @@ class Tucker2(Decomposition):
         root = np.eye(channels)
         energy = None
         if self.moments is not None:
-            root = _root(self.moments.inputs.second)
+            root = root_of(self.moments.inputs.second)
             absorbs = any(True for _ in bias_of(self.layer))
             energy = self.moments.outputs.covariance if absorbs else self.moments.outputs.second
             self._mean = self.moments.outputs.mean if absorbs else None
@@ -56,19 +54,15 @@ class Tucker2(Decomposition):
         self._back = directions.T @ root  # and from these to all channels
         output_values, self._vectors = projection(by_outputs, weighted_gram(by_outputs, energy))
         self.eigenvalues = (np.maximum(input_values[::-1], 0.0)[: by_inputs.shape[1]], output_values)
-        self.whole = LayerCost.of([(self._kernel.shape, self._places(made=True))])
-
-    def _places(self, *, made: bool) -> int:
-        shapes = [call.made if made else call.given for call in self.calls]
-        return sum(math.prod(size or 1 for size in shape[1:-1]) for shape in shapes)
+        self.whole = LayerCost.of([(self._kernel.shape, self.places())])
 
     def cost(self, ranks: Ranks) -> LayerCost:
         inputs, outputs = ranks
         *size, channels, filters = self._kernel.shape
-        behind = self._places(made=True)
+        behind = self.places()
         return LayerCost.of(
             [
-                ((channels, inputs), self._places(made=False)),
+                ((channels, inputs), self.places(given=True)),
                 ((*size, inputs, outputs), behind),
                 ((outputs, filters), behind),
             ]
@@ -106,11 +100,3 @@ class Tucker2(Decomposition):
                 as_weights(vectors.T.reshape(*ones, *vectors.T.shape), *bias),
             ),
         ]
-
-
-def _root(second: Matrix) -> Matrix:
-    """The symmetric square root of second moments, with none so small that it could not be divided by."""
-    values, vectors = np.linalg.eigh(second)
-    least = max(_LEAST_MOMENT * float(values.mean()), 1e-30)
-    root: Matrix = (vectors * np.sqrt(np.maximum(values, 0.0) + least)) @ vectors.T
-    return root

@@ -81,7 +81,9 @@ def methods_for(kind):
     """Those that do not come to the same."""
     if kind.startswith(("dense", "1x1")):
         return ("svd",)
-    return ("svd", "tucker2") if kind.startswith(("series", "volume", "1x5")) else ("svd", "tucker2", "spatial-svd")
+    if kind.startswith(("series", "volume", "1x5")):
+        return ("svd", "tucker2", "cp")
+    return ("svd", "tucker2", "spatial-svd", "cp")
 
 
 @pytest.mark.parametrize(("kind", "method"), [(kind, method) for kind in KINDS for method in methods_for(kind)])
@@ -128,7 +130,7 @@ def test_channels_that_are_silent_on_the_data_stay_at_full_rank():
     graph = read(model)
     silent = np.random.default_rng(1).normal(size=(6, *shape)).astype(np.float32)
     silent[..., 2:] = 0
-    for method in ("svd", "spatial-svd", "tucker2"):
+    for method in ("svd", "spatial-svd", "tucker2", "cp"):
         one = decomposed(graph, method, silent)
         other = np.random.default_rng(2).normal(size=(2, *shape)).astype(np.float32)
 
@@ -155,7 +157,7 @@ def test_a_shared_layer_is_factorized_once_for_all_its_calls():
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(models(), st.sampled_from(["svd", "spatial-svd", "tucker2"]))
+@given(models(), st.sampled_from(["svd", "spatial-svd", "tucker2", "cp"]))
 def test_any_model_stays_what_it_is_when_all_its_layers_are_factorized_at_full_rank(model, method):
     graph = read(model)
     kinds = {name: decomposition_of(graph, name, method) for name, layer in graph.layers().items() if layer.weights}

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from edgepress.compression.factorization.cp import Cp
 from edgepress.compression.factorization.ranks import evbmf_rank, rank_by, ranks_within
 from edgepress.compression.factorization.svd import Svd
 from edgepress.compression.factorization.tucker import Tucker2
@@ -73,6 +74,23 @@ def test_what_is_lost_of_a_kernel_is_at_most_what_the_ranks_say():
         first, core, last = (new.weights[0] for new in tucker.layers(ranks))
         rebuilt = np.einsum("abij,hwjk,abkl->hwil", first, core, last)
         assert np.sum((kernel - rebuilt) ** 2) / np.sum(kernel**2) <= tucker.lost(ranks) + 1e-6
+
+
+def test_ranks_of_cp_are_fitted_and_what_others_lose_is_interpolated():
+    inputs = keras.Input((8, 8, 16))
+    model = made(lambda: keras.Model(inputs, layers.Conv2D(16, 3, padding="same", name="it")(inputs)))
+    graph = read(model)
+    cp = Cp(graph, graph.calls("it")[0], None)
+
+    assert cp.path[-2:] == ((56,), (57,))  # 2304 / (16 + 9 + 16) = 56.2
+    assert cp.full == (144,)
+    assert list(cp.losses) == sorted(cp.losses, reverse=True)
+    for ranks in ((8,), (30,)):
+        first, core, last = (new.weights[0] for new in cp.layers(ranks))
+        kernel = np.asarray(cp.layer.kernel)
+        lost = np.sum((np.einsum("abir,hwrc,abro->hwio", first, core, last) - kernel) ** 2) / np.sum(kernel**2)
+        assert lost == pytest.approx(cp.lost(ranks), abs=1e-4)
+        assert lost == pytest.approx(cp.losses[cp.path.index(ranks)], abs=0.05)
 
 
 def test_evbmf_finds_the_rank_of_a_matrix_under_noise():

@@ -42,7 +42,7 @@ def test_what_shrinks_is_factorized_and_what_does_not_is_said():
     assert cost_of(outcome.model).parameters < cost_of(model).parameters
 
 
-@pytest.mark.parametrize("method", ["svd", "spatial-svd", "tucker2"])
+@pytest.mark.parametrize("method", ["svd", "spatial-svd", "tucker2", "cp"])
 def test_a_layer_costs_what_was_said_of_it(method):
     model, outcome = factorized(rank=Rank(fixed=4), method=method, keep=["features", "classes", "project"])
 
@@ -126,7 +126,12 @@ def trained():
 
 @pytest.mark.parametrize(
     ("method", "name", "ranks"),
-    [("svd", "dense", (6,)), ("svd", "conv", (4,)), ("spatial-svd", "conv", (4,)), ("tucker2", "conv", (4, 4))],
+    [
+        ("svd", "dense", (6,)),
+        ("svd", "conv", (4,)),
+        ("spatial-svd", "conv", (4,)),
+        ("tucker2", "conv", (4, 4)),
+    ],
 )
 def test_with_data_less_is_lost_before_any_training(method, name, ranks, trained):
     model, data, objective = trained
