@@ -58,10 +58,6 @@ class Editor:
         """Replace a constant's numbers."""
         self._model.buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
 
-    def input_tensor(self) -> Any:
-        """The first input of the model."""
-        return self._graph.tensors[self._graph.inputs[0]]
-
     def save(self, path: Path) -> TFLiteModel:
         """Put the file together again."""
         builder = flatbuffers.Builder(1 << 20)
@@ -146,14 +142,6 @@ def stale_weight_scale(model: TFLiteModel, path: Path, number: int, factor: floa
     return editor.save(path)
 
 
-def stale_input_scale(model: TFLiteModel, path: Path, factor: float) -> TFLiteModel:
-    """Give the model's input the scale of other calibration data."""
-    editor = Editor(model)
-    quantization = editor.input_tensor().quantization
-    quantization.scale = np.asarray(quantization.scale, np.float32) * np.float32(factor)
-    return editor.save(path)
-
-
 def damage_weights(model: TFLiteModel, path: Path, number: int, share: float, seed: int) -> TFLiteModel:
     """Replace a share of a layer's weights by others of its own."""
     editor = Editor(model)
@@ -218,9 +206,6 @@ def faults(case: Case) -> Iterator[Fault]:
         for share in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3):
             what = f"{share:.1%} of layer {number}"
             yield Fault("damaged weights", what, in_file(damage_weights, number, share, number))
-    if case.model.inputs[0].scale is not None:
-        for factor in (0.95, 1.05, 0.9, 1.1, 0.5, 2.0):
-            yield Fault("stale scale", f"input, times {factor}", in_file(stale_input_scale, factor))
     for scale, mean in ((1.02, 0.0), (0.95, 0.0), (1.0, 0.05), (1.0, -0.1), (1.25, 0.0), (2.0, -1.0), (255.0, 0.0)):
         yield Fault(
             "input spec",
