@@ -227,7 +227,7 @@ def report(rows: list[dict[str, Any]], boards: int) -> str:
         f"`python benchmarks/power_cuts.py`, {qemu.splitlines()[0]}, {boards} boards side by side (aarch64, ext4 with "
         f"a journal, `cache=unsafe`), on {os.cpu_count()} CPUs of {platform.machine()}.",
         "",
-        f"**{kinds[POWER]} power cuts and {kinds[LINK]} link cuts, {bad} bad states.**",
+        f"**{kinds[POWER]} power cuts and {kinds[LINK]} link cuts, {bad} bad states** (goal: 100, 50, 0).",
         "",
         "| scenario | what is cut | cuts | bad | what the host was told, and what was in use |",
         "|---|---|---:|---:|---|",
