@@ -64,7 +64,8 @@ def booting(
     makers: dict[str, Callable[[], Machine]] = {"lite": lite}
     if VARIABLE not in os.environ:
         makers["board"] = board
-    wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    ours = [item for item in request.session.items if item.get_closest_marker("device")]
+    wanted = {name for item in ours for name in getattr(item, "fixturenames", ())}
     chosen = {} if why_not_emulated() else {name: makers[name] for name in sorted(wanted & makers.keys())}
     with ended_with_us(folder / "machines"), ThreadPoolExecutor() as pool:
         yield {name: pool.submit(make) for name, make in chosen.items()}
