@@ -102,7 +102,7 @@ def _planted_lines(rows: list[dict[str, Any]], deployments: list[dict[str, Any]]
     much = [row for row in rows if row["changed"] is not None and row["changed"] >= CHANGED]
     lines += ["", f"Of {len(much)} faults that change 1 % and more, {_wrong(much)} were found; missed:", ""]
     lines += [f"- {row['key']} ({row['changed']:.1%}): {row['said']}" for row in much if row["level"] != "wrong"]
-    lines += [f"- {row['key']}: {row['level']}, {row['said']}" for row in deployments if row["level"] != "wrong"]
+    lines += [f"- {row['key']}: {row['level']}" for row in deployments if row["level"] != "wrong"]
     return [*lines, ""]
 
 
@@ -115,7 +115,8 @@ def _int4_lines(rows: list[dict[str, Any]]) -> list[str]:
     ]
     for row in rows:
         changed = "" if row["changed"] is None else f"{row['changed']:.1%}"
-        lines.append(f"| {row['key']} | {row['guard']} | {row['level']} | {changed} | {row['said'][:160]} |")
+        file = row["key"].removeprefix("int4 | ").partition(" | ")[0]
+        lines.append(f"| {file} | {row['guard']} | {row['level']} | {changed} | {row['said'][:160]} |")
     return [*lines, ""]
 
 
