@@ -1,10 +1,9 @@
 """VGG16 and ResNet50 by Tucker-2 at half rank: latency of each layer and of all, size, memory.
 
-Weights are random (latency does not depend on them; of accuracy nothing is said), pictures 224x224, without the Dense
+Weights are random (latency does not depend on them; of accuracy nothing is said), pictures 112x112, without the Dense
 layers at the end. Every convolution larger than 1x1 with 16 input channels or more becomes three, at half of its input
 and of its output channels, where that takes fewer multiply-accumulates. Both files are measured against each other in
-one session, and every operator of both alone, as ``edgepress profile`` does. Resumable: each network and format is a
-line of JSON.
+one session, and every operator of both alone, as ``edgepress profile`` does. Resumable: each session is a line of JSON.
 
     nice python benchmarks/factorization.py run --seconds 300
     python benchmarks/factorization.py table > benchmarks/results/factorization.md
@@ -45,10 +44,14 @@ if TYPE_CHECKING:
 LINES = Path(__file__).parent / "results" / "factorization.jsonl"
 FOLDER = user_cache_path("edgepress") / "benchmarks" / "factorization"
 NETS = ("VGG16", "ResNet50")
+TOGETHER, VERSIONS = "together", ("whole", "tucker2")
 FORMATS: tuple[Format, ...] = ("float32", "int8")
 LEAST_CHANNELS = 16
 CALIBRATION = 4
-PLAN = replace(PLANS["quick"], name="factorization", processes=10, min_runs=5)
+SIDE = 112
+PLAN = replace(
+    PLANS["quick"], name="factorization", processes=10, warmup_min_runs=2, min_runs=5, steady_warmup_max_ns=300_000_000
+)
 
 Line = dict[str, Any]
 
@@ -64,46 +67,40 @@ def main() -> None:
         sys.stdout.write("\n".join(table(read_lines())) + "\n")
         return
     deadline = time.monotonic() + arguments.seconds
-    known = {(line["net"], line["format"]) for line in read_lines()}
-    for net in NETS:
+    known = {(line["part"], line["net"], line["format"]) for line in read_lines()}
+    for part in (TOGETHER, *VERSIONS):
         for format in FORMATS:
-            if (net, format) not in known and time.monotonic() < deadline:
-                line = measured(net, format)
-                with LINES.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
+            for net in NETS:
+                if (part, net, format) not in known and time.monotonic() < deadline:
+                    line = measured(part, net, format)
+                    with LINES.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(line) + "\n")
 
 
 def read_lines() -> list[Line]:
     return [json.loads(line) for line in LINES.read_text(encoding="utf-8").splitlines()] if LINES.exists() else []
 
 
-def measured(net: str, format: Format) -> Line:
-    """One network in one format: both files, their latency and that of their layers."""
+def measured(part: str, net: str, format: Format) -> Line:
+    """Both files against each other, or the operators of one of them."""
     layers = files(net, format)
-    whole, factorized = (inspect(FOLDER / f"{net}-{name}-{format}.tflite") for name in ("whole", "tucker2"))
+    models = [inspect(FOLDER / f"{net}-{name}-{format}.tflite") for name in VERSIONS]
     with Device.open("local") as device:
         way = Way(device.runtime("ai-edge-litert"))
-        report = session.measure_setups(device, [(whole, way), (factorized, way)], PLAN)
-        runs = [session.require_samples(run, device.name) for run in report.runs]
-        ratio = compare_runs(runs[0], runs[1], floor=None)
-        profiles = [profile_operators(device, model, way) for model in (whole, factorized)]
-        session.acknowledge(device, report)
         facts = device.facts
+        if part == TOGETHER:
+            report = session.measure_setups(device, [(model, way) for model in models], PLAN)
+            found = of_session(models, [session.require_samples(run, device.name) for run in report.runs])
+            session.acknowledge(device, report)
+        else:
+            profile = profile_operators(device, models[VERSIONS.index(part)], way)
+            found = {"miss": profile.miss, "layers_ns": {x["name"]: time_of(x["name"], profile) for x in layers}}
     return {
+        "part": part,
         "net": net,
         "format": format,
-        "ratio": [ratio.ratio.value, ratio.ratio.low, ratio.ratio.high],
-        "claim": str(ratio.claim),
-        "whole": as_line(whole, runs[0], profiles[0]),
-        "tucker2": as_line(factorized, runs[1], profiles[1]),
-        "layers": [
-            {
-                **layer,
-                "whole_ns": time_of(layer["name"], profiles[0]),
-                "tucker2_ns": time_of(layer["name"], profiles[1]),
-            }
-            for layer in layers
-        ],
+        **found,
+        "layers": layers,
         "machine": f"{facts.cpu_model}, {facts.cpu_count} CPUs, {facts.machine}, Linux {facts.kernel}",
         "runtime": str(way),
         "load": Path("/proc/loadavg").read_text(encoding="ascii").split()[0],
@@ -111,14 +108,17 @@ def measured(net: str, format: Format) -> Line:
     }
 
 
-def as_line(model: TFLiteModel, run: RunReport, profile: OperatorProfile) -> Line:
-    memory = [process.memory for process in run.processes]
-    return {
-        "bytes": model.size_bytes,
-        "p50_ns": summarize(run).p50_ns,
-        "model_rss_bytes": max(one.peak_rss_bytes - one.import_rss_bytes for one in memory),
-        "miss": profile.miss,
-    }
+def of_session(models: list[TFLiteModel], runs: list[RunReport]) -> Line:
+    comparison = compare_runs(runs[0], runs[1], floor=None)
+    found: Line = {"ratio": [comparison.ratio.value, comparison.ratio.low, comparison.ratio.high]}
+    for name, model, run in zip(VERSIONS, models, runs, strict=True):
+        memory = [process.memory for process in run.processes]
+        found[name] = {
+            "bytes": model.size_bytes,
+            "p50_ns": summarize(run).p50_ns,
+            "model_rss_bytes": max(one.peak_rss_bytes - one.import_rss_bytes for one in memory),
+        }
+    return found
 
 
 def files(net: str, format: Format) -> list[Line]:
@@ -129,7 +129,9 @@ def files(net: str, format: Format) -> list[Line]:
 
     keras = import_keras()
     keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, net)(weights=None, include_top=False, pooling="avg", input_shape=(224, 224, 3))
+    model = getattr(keras.applications, net)(
+        weights=None, include_top=False, pooling="avg", input_shape=(SIDE, SIDE, 3)
+    )
     graph = read(model)
     replacements, layers = {}, []
     for name, layer in graph.layers().items():
@@ -148,7 +150,7 @@ def files(net: str, format: Format) -> list[Line]:
     for name, wanted in (("whole", model), ("tucker2", rebuild(graph, replacements))):
         path = FOLDER / f"{net}-{name}-{format}.tflite"
         if not path.exists():
-            calibration = [np.random.default_rng(0).normal(size=(CALIBRATION, 224, 224, 3)).astype(np.float32)]
+            calibration = [np.random.default_rng(0).normal(size=(CALIBRATION, SIDE, SIDE, 3)).astype(np.float32)]
             with WorkerPool() as pool:  # the names of its tensors say whose operators they are
                 convert_model(wanted, path, ConversionOptions(format=format, repack=False), calibration, pool)
     return layers
@@ -164,6 +166,7 @@ def time_of(name: str, profile: OperatorProfile) -> int:
 def table(lines: list[Line]) -> list[str]:
     if not lines:
         return ["Nothing was measured yet."]
+    known = {(line["part"], line["net"], line["format"]): line for line in lines}
     first = lines[0]
     out = [
         "# Tucker-2 at half rank",
@@ -172,42 +175,62 @@ def table(lines: list[Line]) -> list[str]:
         "    python benchmarks/factorization.py table > benchmarks/results/factorization.md",
         "",
         f"- edgepress {version('edgepress')}, {first['runtime']}; {first['machine']}",
-        f"- {', '.join(line['measured'] + ' at load ' + line['load'] for line in lines)} (other work ran beside it)",
-        "- random weights, 224x224, without Dense layers; ratios with 95 % intervals, of ten rounds in one session",
+        f"- {first['measured']} to {lines[-1]['measured']}, load (1 min) {loads(lines)}: other work ran beside it",
+        "- random weights, 112x112, without Dense layers; ratios with 95 % intervals, of ten rounds in one session",
         "",
         "| network | format | MB | ms, median | MB of memory | Tucker-2: MB | ms | MB of memory | latency |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for line in lines:
-        value, low, high = line["ratio"]
-        cells = [cell for name in ("whole", "tucker2") for cell in summary(line[name])]
-        out.append(
-            f"| {line['net']} | {line['format']} | {' | '.join(cells)} | {value:.2f} ({low:.2f} to {high:.2f}) |"
-        )
-    for line in lines:
-        whole, small = (sum(layer[key] for layer in line["layers"]) for key in ("whole_ns", "tucker2_ns"))
-        out += [
-            "",
-            f"## {line['net']}, {line['format']}, layer by layer",
-            "",
-            f"Operators alone, in ms. All of them miss the whole by {line['whole']['miss']:+.1%}, of Tucker-2 by "
-            f"{line['tucker2']['miss']:+.1%}. To decompose a layer took at most {slowest(line):.2f} s.",
-            "",
-            "| layer | channels | MMACs | left | ms | Tucker-2: ms | left |",
-            "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-        ]
-        for layer in line["layers"]:
-            out.append(
-                f"| {layer['name']} | {layer['shape']} | {layer['macs'] / 1e6:,.0f} | "
-                f"{layer['tucker2_macs'] / layer['macs']:.2f} | {layer['whole_ns'] / 1e6:.2f} | "
-                f"{layer['tucker2_ns'] / 1e6:.2f} | {layer['tucker2_ns'] / max(1, layer['whole_ns']):.2f} |"
-            )
-        out.append(f"| together | | | | {whole / 1e6:.2f} | {small / 1e6:.2f} | {small / max(1, whole):.2f} |")
+    for (part, net, format), line in known.items():
+        if part == TOGETHER:
+            value, low, high = line["ratio"]
+            cells = [cell for name in VERSIONS for cell in summary(line[name])]
+            out.append(f"| {net} | {format} | {' | '.join(cells)} | {value:.2f} ({low:.2f} to {high:.2f}) |")
+    missing = [
+        f"{part} of {net} in {format}"
+        for part in (TOGETHER, *VERSIONS)
+        for net in NETS
+        for format in FORMATS
+        if (part, net, format) not in known
+    ]
+    if missing:
+        out += ["", f"Not measured yet: {', '.join(missing)}."]
+    for net in NETS:
+        for format in FORMATS:
+            parts = [known.get((name, net, format)) for name in VERSIONS]
+            if parts[0] and parts[1]:
+                out += layer_by_layer(parts[0], parts[1])
     return out
 
 
-def slowest(line: Line) -> float:
-    return float(max(layer["seconds"] for layer in line["layers"]))
+def layer_by_layer(whole: Line, tucker: Line) -> list[str]:
+    slowest = max(layer["seconds"] for layer in whole["layers"])
+    out = [
+        "",
+        f"## {whole['net']}, {whole['format']}, layer by layer",
+        "",
+        f"Operators alone, in ms. Together they miss the whole by {whole['miss']:+.1%} and {tucker['miss']:+.1%}. "
+        f"To decompose a layer took at most {slowest:.2f} s.",
+        "",
+        "| layer | channels | MMACs | left | ms | Tucker-2: ms | left |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    total = [0, 0]
+    for layer in whole["layers"]:
+        before, after = (line["layers_ns"][layer["name"]] for line in (whole, tucker))
+        total = [total[0] + before, total[1] + after]
+        out.append(
+            f"| {layer['name']} | {layer['shape']} | {layer['macs'] / 1e6:,.0f} | "
+            f"{layer['tucker2_macs'] / layer['macs']:.2f} | {before / 1e6:.2f} | {after / 1e6:.2f} | "
+            f"{after / max(1, before):.2f} |"
+        )
+    out.append(f"| together | | | | {total[0] / 1e6:.2f} | {total[1] / 1e6:.2f} | {total[1] / max(1, total[0]):.2f} |")
+    return out
+
+
+def loads(lines: list[Line]) -> str:
+    values = [float(line["load"]) for line in lines]
+    return f"{min(values):.1f} to {max(values):.1f}"
 
 
 def summary(one: Line) -> list[str]:
