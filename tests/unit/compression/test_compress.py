@@ -143,7 +143,7 @@ def test_only_steps_from_the_first_changed_one_on_run_again(model, dataset, tmp_
     result = compressed(model, dataset, PRUNE, changed, checkpoints=tmp_path)
 
     assert steps_run == ["prune", "factorize", "factorize"]
-    assert result.report.entries[1].settings["ranks"]["features"] == 2
+    assert result.report.entries[1].settings["ranks"]["features"] == [2]
 
 
 def test_a_run_that_was_interrupted_goes_on_at_the_step_it_was_in(model, dataset, tmp_path, steps_run, monkeypatch):
@@ -223,13 +223,13 @@ def test_the_teacher_of_a_distill_step_helps_the_steps_before_it_that_train_the_
         helped.append(context.guidance is not None)
         return StepOutcome(model, context.conversion)
 
-    for key in (("prune", "weights"), ("distill", "")):
+    for key in (("prune", "neurons"), ("distill", "")):
         monkeypatch.setitem(module.STEPS, key, step)
-    sparse = PruneStep(kind="prune", structure="weights", sparsity=0.5)
+    smaller = PruneStep(kind="prune", structure="neurons", sparsity=0.5)
     teach = DistillStep(kind="distill")
     student = DistillStep(kind="distill", student=Scale(width=0.5))
 
-    compressed(small, data, sparse, sparse, teach, sparse, student, sparse)
+    compressed(small, data, smaller, smaller, teach, smaller, student, smaller)
 
     assert helped == [True, True, False, False, False, False]
 
@@ -265,6 +265,7 @@ def test_every_built_word_of_the_recipes_has_a_step():
         ("factorize", "cp"),
         ("quantize", "ptq"),
         ("quantize", "qat"),
+        ("quantize", "ladder"),
         ("distill", ""),
     }
 
