@@ -13,9 +13,9 @@ from keras import layers
 def residual_cnn() -> keras.Model:
     """BatchNorm, a residual Add, a depthwise and a 1x1 convolution, a Dense head."""
     image = keras.Input((16, 16, 1), name="image")
-    x = layers.Conv2D(8, 3, padding="same", use_bias=False)(image)
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="stem")(image)
     x = layers.ReLU()(layers.BatchNormalization()(x))
-    y = layers.Conv2D(8, 1)(layers.DepthwiseConv2D(3, padding="same")(x))
+    y = layers.Conv2D(8, 1)(layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x))
     x = layers.GlobalAveragePooling2D()(layers.Add()([x, y]))
     return keras.Model(image, layers.Dense(10, activation="softmax")(x), name="residual_cnn")
 
@@ -69,7 +69,7 @@ def raw_bytes() -> keras.Model:
 def layer_norm() -> keras.Model:
     """The converter has no int8 kernel for all of LayerNormalization."""
     features = keras.Input((8,))
-    x = layers.LayerNormalization()(layers.Dense(8)(features))
+    x = layers.LayerNormalization(name="normalized")(layers.Dense(8, name="hidden")(features))
     return keras.Model(features, layers.Dense(3)(x), name="layer_norm")
 
 

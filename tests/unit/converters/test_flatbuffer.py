@@ -66,8 +66,8 @@ def test_a_float_model_with_integer_borders_names_what_is_inside(convert: Any) -
     assert model.inputs[0].dtype == "int8"
     assert model.float_operators
     assert {operator.kind for operator in model.float_operators} <= {"NEG", "RSQRT"}
-    assert all(operator.is_of("layer_normalization") for operator in model.float_operators)
-    assert not any(operator.is_of("dense") for operator in model.float_operators)
+    assert all(operator.is_of("normalized") for operator in model.float_operators)
+    assert not any(operator.is_of("hidden") for operator in model.float_operators)
 
 
 def test_quantize_and_dequantize_at_the_borders_are_no_float_operators(convert: Any) -> None:

@@ -48,13 +48,13 @@ def test_a_quantized_file_computes_what_the_keras_model_does(
 
 
 def test_the_weights_of_a_single_layer_may_get_four_bits(convert: Any) -> None:
-    file = convert(models_small.residual_cnn, backend="ai-edge-quantizer", format="dynamic", int4_weights=("conv2d",))
+    file = convert(models_small.residual_cnn, backend="ai-edge-quantizer", format="dynamic", int4_weights=("stem",))
     assert dict(file.tensor_types)["INT4"] == 1
 
 
 def test_a_layer_that_cannot_have_four_bits_is_refused(convert: Any) -> None:
-    wanted = ("depthwise_conv2d",)
-    with pytest.raises(ConversionRefusedError, match=r"no int4 weights .*\(depthwise_conv2d\); it has them for"):
+    wanted = ("depthwise",)
+    with pytest.raises(ConversionRefusedError, match=r"no int4 weights .*\(depthwise\); it has them for"):
         convert(models_small.residual_cnn, backend="ai-edge-quantizer", format="dynamic", int4_weights=wanted)
 
 
