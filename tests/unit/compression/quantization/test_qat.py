@@ -13,7 +13,6 @@ from edgepress.compression.recipe import PruneStep, QuantizeStep, parse_recipe
 from edgepress.conversion import convert_model
 from edgepress.errors import CompressionError
 from edgepress.training.evaluate import predict
-from edgepress.training.fit import fine_tune
 from edgepress.training.objective import objective_of
 from edgepress.verification.reference import run_file, to_real
 from edgepress_converters.options import ConversionOptions
