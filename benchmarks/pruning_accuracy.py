@@ -63,10 +63,10 @@ def keys() -> Iterator[Key]:
             for seed in SEEDS:
                 if fraction == FRACTIONS[0]:
                     yield Key(net, seed, BASE, 1.0)
+                    yield Key(net, seed, TAUGHT, fraction)
                 for method in (SCRATCH, *IMPORTANCES):
                     yield Key(net, seed, method, fraction)
         if fraction == FRACTIONS[0]:
-            yield from (Key(net, seed, TAUGHT, fraction) for net in NETS for seed in SEEDS)
             yield from (Key(net, seed, WHOLE, 1.0) for net in NETS for seed in SEEDS)
 
 
