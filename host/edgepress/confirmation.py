@@ -163,7 +163,7 @@ def judged_value(metric: Metric, outputs: tuple[Array, ...], sample: Split) -> M
 def _judged(device: Device, candidate: Candidate, trial: Trial | None, way: Way, progress: Progress) -> Candidate:
     """Push and evaluate a candidate; return it with the board's metric and the level of its output check."""
     require_compatible(candidate.model, way.runtime, device.name)
-    goldens = candidate.goldens
+    goldens = candidate.goldens if trial is None else candidate.goldens.first(len(trial.sample))
     inputs = goldens.inputs
     if trial is not None:
         inputs = tuple(np.concatenate([a, b.astype(a.dtype)]) for a, b in zip(inputs, trial.sample.inputs, strict=True))

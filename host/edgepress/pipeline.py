@@ -76,7 +76,7 @@ def run(
             interval of rows that differ in nothing else. Splits and samples stay those of ``seed``.
         training: loss, optimizer, augmentation and more for the training inside steps.
         plan: a name of :data:`edgepress.benchmarking.plans.PLANS`.
-        samples: of the test split, at most, that host and devices judge each model by.
+        samples: of the test split, at most, that host and devices judge each model by; outputs are checked on no more.
         threads: of the interpreter; several: each model is measured with each of them.
         runtime: ``NAME`` or ``NAME==VERSION`` instead of the device's choice, or several.
         delegate: "default" (what the runtime does by itself, XNNPACK), "none", or both.

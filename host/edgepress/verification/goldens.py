@@ -46,6 +46,17 @@ class Goldens:
     host_outputs: tuple[Array, ...]
     plain_outputs: tuple[Array, ...] | None = None
 
+    def first(self, count: int) -> Goldens:
+        """Return the first of them: at most ``count``, but :data:`LEAST_GOLDENS` where there are so many."""
+        chosen = slice(max(count, LEAST_GOLDENS))
+        reference, plain = self.reference_outputs, self.plain_outputs
+        return Goldens(
+            tuple(array[chosen] for array in self.inputs),
+            None if reference is None else tuple(array[chosen] for array in reference),
+            tuple(array[chosen] for array in self.host_outputs),
+            None if plain is None else tuple(array[chosen] for array in plain),
+        )
+
 
 def golden_count(reference: keras.Model) -> int:
     """Return how many goldens to take: as many as tell a small fault, and can be sent to any board and back."""

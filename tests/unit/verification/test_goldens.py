@@ -10,7 +10,7 @@ import pytest
 
 from edgepress.conversion import convert_model
 from edgepress.errors import DataError, ModelError
-from edgepress.verification.goldens import golden_count, goldens_of_file, make_goldens
+from edgepress.verification.goldens import Goldens, golden_count, goldens_of_file, make_goldens
 from edgepress.verification.output_check import OutputCheckLevel, check_outputs
 from edgepress.verification.reference import run_file, to_raw, to_real
 from edgepress_converters.model import TensorSpec, TFLiteModel
@@ -47,6 +47,19 @@ def test_the_host_agrees_with_itself(keras_model: Any, int8_file: TFLiteModel, w
     goldens = make_goldens(keras_model, int8_file, models_small.inputs_for(keras_model, 6), worker_pool)
     again = run_file(int8_file, goldens.inputs, worker_pool)
     assert check_outputs(goldens, int8_file, again).level is OutputCheckLevel.IDENTICAL
+
+
+@pytest.mark.parametrize(("wanted", "got"), [(20, 20), (1, 16), (100, 30)])
+def test_the_first_goldens_keep_what_belongs_together(wanted: int, got: int) -> None:
+    numbers = np.arange(30, dtype=np.float32)[:, None]
+    first = Goldens((numbers,), (numbers + 1,), (numbers + 2,), (numbers + 3,)).first(wanted)
+    assert first.reference_outputs is not None
+    assert first.plain_outputs is not None
+    assert len(first.inputs[0]) == got
+    np.testing.assert_array_equal(first.reference_outputs[0], first.inputs[0] + 1)
+    np.testing.assert_array_equal(first.host_outputs[0], first.inputs[0] + 2)
+    np.testing.assert_array_equal(first.plain_outputs[0], first.inputs[0] + 3)
+    assert Goldens((numbers,), None, (numbers,)).first(wanted).reference_outputs is None
 
 
 def test_a_file_alone_gets_goldens_without_a_reference(int8_file: TFLiteModel, worker_pool: WorkerPool) -> None:
