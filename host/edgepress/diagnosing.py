@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepress.artifacts import Artifact, Source
 from edgepress.progress import Progress, Silent
-from edgepress.table.figures import Figures, Part
+from edgepress.table.figures import Figures, Part, figures_of_file
 from edgepress.table.store import ResultStore
 
 if TYPE_CHECKING:
@@ -137,21 +136,8 @@ def debug_quantization(
 
 def figures_of(found: Debugged, file: TFLiteModel) -> Figures:
     """Return the local errors as figures of the layers of a file."""
-    return Figures(
-        what=QUANTIZATION_ERROR,
-        unit="",
-        source=f"edgepress quantize debug {version('edgepress')}",
-        model=file.path.name,
-        model_sha256=file.sha256,
-        device=None,
-        physical_device=None,
-        runtime=None,
-        runtime_version=None,
-        delegate=None,
-        threads=None,
-        created_unix_ns=time.time_ns(),
-        whole=None,
-        parts=tuple(
-            Part(one.kind, one.layer, one.local, one.cause.what if one.cause else "") for one in found.diagnosis.layers
-        ),
+    parts = tuple(
+        Part(one.kind, one.layer, one.local, one.cause.what if one.cause else "") for one in found.diagnosis.layers
     )
+    source = f"edgepress quantize debug {version('edgepress')}"
+    return figures_of_file(file, parts, QUANTIZATION_ERROR, source, file.path.name)

@@ -139,10 +139,24 @@ def figures_of_profile(profile: OperatorProfile, facts: DeviceFacts) -> Figures:
 
 def figures_of_classes(scores: Sequence[ClassScores], file: TFLiteModel, model: str) -> Figures:
     """Return what is kept of how well a file tells each class, judged on this machine."""
+    parts = tuple(
+        Part(
+            "class",
+            one.label,
+            one.f1,
+            f"precision {one.precision:.4g}, recall {one.recall:.4g}, {one.samples} samples",
+        )
+        for one in scores
+    )
+    return figures_of_file(file, parts, CLASS_F1, f"the test split, edgepress {version('edgepress')}", model)
+
+
+def figures_of_file(file: TFLiteModel, parts: tuple[Part, ...], what: str, source: str, model: str) -> Figures:
+    """Return ratios that this machine took now, and that hold for a file on every board."""
     return Figures(
-        what=CLASS_F1,
+        what=what,
         unit="",
-        source=f"the test split, edgepress {version('edgepress')}",
+        source=source,
         model=model,
         model_sha256=file.sha256,
         device=None,
@@ -153,15 +167,7 @@ def figures_of_classes(scores: Sequence[ClassScores], file: TFLiteModel, model: 
         threads=None,
         created_unix_ns=time.time_ns(),
         whole=None,
-        parts=tuple(
-            Part(
-                "class",
-                one.label,
-                one.f1,
-                f"precision {one.precision:.4g}, recall {one.recall:.4g}, {one.samples} samples",
-            )
-            for one in scores
-        ),
+        parts=parts,
     )
 
 
