@@ -7,10 +7,9 @@ import time
 
 from edgepress.errors import AgentError, ProtocolError
 from edgepress.progress import Task
-from edgepress.transport.conversation import dumps
 from edgepress.transport.release_requests import ReleaseRequests
 from edgepress.transport.upload_requests import UploadRequests
-from edgepress_agent.protocol.codec import to_wire
+from edgepress_agent.protocol.codec import dumps, to_wire
 from edgepress_agent.protocol.frames import CHUNK_BYTES
 from edgepress_agent.protocol.messages import (
     JOB_STATUSES,

@@ -6,7 +6,6 @@ What a board sends is untrusted input: every answer is validated against the pro
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgepress.errors import LinkLostError, ProtocolError
 from edgepress.transport.agent_errors import agent_error
 from edgepress.transport.base import Channel, printable
-from edgepress_agent.protocol.codec import WireError, loads
+from edgepress_agent.protocol.codec import WireError, dumps, loads
 from edgepress_agent.protocol.frames import Frame, StreamEnded, encode_frame, read_frame
 from edgepress_agent.protocol.messages import Failure
 
@@ -127,7 +126,7 @@ class Conversation:
         try:
             # `loads` refuses what pydantic lets through: duplicate keys, and NaN where anything may stand. Validated is
             # JSON text again, because only there does strict mode take arrays for tuples.
-            answer: Answer = _adapters[cls].validate_json(json.dumps(_printable(loads(data))))
+            answer: Answer = _adapters[cls].validate_json(dumps(_printable(loads(data))))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -171,11 +170,6 @@ class _Adapters(dict[type, TypeAdapter[Any]]):
 
 
 _adapters = _Adapters()  # built when first used: a validator takes milliseconds to build
-
-
-def dumps(value: Any) -> bytes:
-    """Return JSON text."""
-    return json.dumps(value).encode()
 
 
 def _printable(value: Any) -> Any:
