@@ -229,14 +229,8 @@ def hardest_first(goldens: Goldens) -> Array:
 
 def check_part(case: Case, raw: tuple[Array, ...], chosen: Array) -> bool:
     """Whether some of the goldens would have told."""
-    all_of = case.goldens
-    part = Goldens(
-        (),
-        tuple(array[chosen] for array in all_of.reference_outputs or ()),
-        tuple(array[chosen] for array in all_of.host_outputs),
-        tuple(array[chosen] for array in all_of.plain_outputs) if all_of.plain_outputs else None,
-    )
-    return check_outputs(part, case.model, tuple(a[chosen] for a in raw)).level is OutputCheckLevel.WRONG
+    check = check_outputs(case.goldens.take(chosen), case.model, tuple(array[chosen] for array in raw))
+    return check.level is OutputCheckLevel.WRONG
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import quantization_peers as peers
 from platformdirs import user_cache_path
+from resumable import read_lines
 from tasks import load_task
 from tasks.nets import OBJECTIVE
 from tasks.strokes import COUNTS, SHA256
@@ -61,7 +62,7 @@ def run(seconds: float, methods: tuple[str, ...], stop_file: Path | None) -> Non
     from edgepress_converters.pool import WorkerPool
 
     deadline = time.monotonic() + seconds
-    known = {(line["subject"], line["method"]) for line in lines()}
+    known = {(line["subject"], line["method"]) for line in read_lines(LINES)}
     wanted = [(one, method) for method in methods for one in ZOO if (one.name, method) not in known]
     if not wanted:
         return
@@ -190,7 +191,7 @@ def latency() -> None:
     """Measure all files of each network against each other, on this machine."""
     from edgepress.pipeline import bench
 
-    known = {line["subject"] for line in lines() if line["method"] == "latency"}
+    known = {line["subject"] for line in read_lines(LINES) if line["method"] == "latency"}
     for subject in ZOO:
         files = [path for method in (FLOAT, *QUANTIZED) if (path := folder_of(subject) / f"{method}.tflite").exists()]
         if subject.name in known or len(files) < 2:
@@ -209,17 +210,9 @@ def latency() -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def lines() -> list[dict[str, Any]]:
-    """What was found so far, on the present task."""
-    if not LINES.exists():
-        return []
-    found = [json.loads(line) for line in LINES.read_text(encoding="utf-8").splitlines()]
-    return [line for line in found if line["task"] == SHA256[:12]]
-
-
 def table() -> None:
     """Write the table."""
-    known = {(line["subject"], line["method"]): line for line in lines()}
+    known = {(line["subject"], line["method"]): line for line in read_lines(LINES)}
     text = [
         "# A zoo of networks that break in int8",
         "",
@@ -293,8 +286,10 @@ def row(subject: Subject, known: dict[tuple[str, str], dict[str, Any]]) -> str:
 
 
 def costs(known: dict[tuple[str, str], dict[str, Any]]) -> Iterator[str]:
-    """Medians over the networks of which all files are known."""
-    yield "Medians over the networks; latency and memory of files measured against each other on `local`, one thread."
+    """Medians of each way to a file, over the networks that went it."""
+    yield "Medians over the networks of which there is such a file."
+    if any(kind == "latency" for _, kind in known):
+        yield "Latency and memory: files measured against each other on `local`, one thread."
     yield ""
     yield "| file | bytes | p50 latency µs | against float | memory of the model KiB | seconds to make and judge |"
     yield "|---|--:|--:|--:|--:|--:|"

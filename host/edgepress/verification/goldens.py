@@ -24,9 +24,8 @@ Array = NDArray[Any]
 # A change on one input in a hundred is missed by n goldens with the probability 0.99^n: 85 % for 16, 0.6 % for 512.
 MOST_GOLDENS = 512
 LEAST_GOLDENS = 16
-GOLDENS_BYTES = (
-    4 << 20
-)  # of inputs and outputs, float32, that a board is sent and sends; pictures of 224 x 224: the least
+# Of inputs and outputs, float32, that a board is sent and sends; pictures of 224 x 224: the least.
+GOLDENS_BYTES = 4 << 20
 RANDOM_GOLDENS = 8
 
 
@@ -48,7 +47,10 @@ class Goldens:
 
     def first(self, count: int) -> Goldens:
         """Return the first of them: at most ``count``, but :data:`LEAST_GOLDENS` where there are so many."""
-        chosen = slice(max(count, LEAST_GOLDENS))
+        return self.take(slice(max(count, LEAST_GOLDENS)))
+
+    def take(self, chosen: Array | slice) -> Goldens:
+        """Return those at ``chosen``."""
         reference, plain = self.reference_outputs, self.plain_outputs
         return Goldens(
             tuple(array[chosen] for array in self.inputs),

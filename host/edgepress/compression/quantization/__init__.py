@@ -8,6 +8,6 @@
 - ``ranges.set_ranges(annotated, samples, method) -> model``: ``minmax``, ``percentile`` or ``mse``; a copy with ranges.
   ``ranges.not_rounding(model, observers)``: the annotated model in float, each tensor shown.
 - ``annotate.conversion_of(model, options)``: the options by which a model with ranges is converted
-  (``ranges="in-model"``, and ``allow_float`` for what was left in float: ``Annotated.allow_float``).
+  (``ranges="in-model"``, and ``allow_float`` for what was left in float). ``Annotated.conversion(options)``: the same.
 - ``qat``: the steps ``ptq`` and ``qat``. ``preparation.unlike_training(model, inputs)``: a warning about other scales.
 """

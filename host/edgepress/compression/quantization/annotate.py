@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -33,6 +33,10 @@ class Annotated:
     model: Any
     left: tuple[Skip, ...]
     allow_float: tuple[str, ...]
+
+    def conversion(self, options: ConversionOptions) -> ConversionOptions:
+        """Return the options with which the model, once it has ranges, is made an int8 file."""
+        return _by_its_ranges(options, self.allow_float)
 
 
 def annotate(model: Any, *, left_float: frozenset[str] = frozenset()) -> Annotated:
@@ -87,8 +91,12 @@ def conversion_of(model: Any, options: ConversionOptions) -> ConversionOptions:
     apart = [node for node in graph.nodes if isinstance(node.operation, StaysFloat)]
     beside = [other for node in apart for other in (graph.nodes[node.inputs[0].node], *graph.consumers(node))]
     named = (node.name for node in (*apart, *beside) if not isinstance(node.operation, FakeQuant))
-    allowed = tuple(dict.fromkeys((*options.allow_float, *named)))
-    return dataclasses.replace(options, ranges="in-model", allow_float=allowed)
+    return _by_its_ranges(options, named)
+
+
+def _by_its_ranges(options: ConversionOptions, in_float: Iterable[str]) -> ConversionOptions:
+    allowed = tuple(dict.fromkeys((*options.allow_float, *in_float)))
+    return dataclasses.replace(options, format="int8", ranges="in-model", allow_float=allowed)
 
 
 class _Ranges:

@@ -167,24 +167,23 @@ class _Ladder:
             yield self._annotated(rung, f"ranges by {method}", annotated, method)
         method = self._best().candidate.ranges if self._attempts else "mse"
         equalized = equalize(fold_batchnorm(self._model).model, self._calibration)
-        yield self._equalized(EQUALIZED, equalized, method)
-        yield from self._partly_float(equalized, method)
+        whole = self._annotated(EQUALIZED, EQUALIZED, annotate(equalized.model), method)
+        yield self._corrected(whole, equalized)
+        yield from self._partly_float(equalized, whole)
         yield self._trained(equalized)
 
-    def _equalized(
-        self, rung: str, equalized: Equalized, method: Calibration, left_float: Sequence[str] = ()
-    ) -> _Candidate:
-        words = EQUALIZED if rung == EQUALIZED else f"{', '.join(left_float)} in float"
-        candidate = self._annotated(
-            rung, words, annotate(equalized.model, left_float=frozenset(left_float)), method, left_float
-        )
+    def _corrected(self, candidate: _Candidate, equalized: Equalized) -> _Candidate:
+        """A candidate made of an equalized model, with biases that undo the shift by rounding."""
         model = correct_biases(candidate.model, self._calibration)
         return dataclasses.replace(candidate, model=model, changed=equalized.changed)
 
-    def _partly_float(self, equalized: Equalized, method: Calibration) -> Iterator[_Candidate]:
-        """With more and more of the worst layers in float, and the layers that make what these read."""
-        ranged = set_ranges(annotate(equalized.model).model, self._calibration.inputs, method)
-        ranked = diagnose(ranged, self._calibration).ranked
+    def _partly_float(self, equalized: Equalized, whole: _Candidate) -> Iterator[_Candidate]:
+        """With more and more of the worst layers in float, and the layers that make what these read.
+
+        Args:
+            whole: the equalized model with ranges everywhere.
+        """
+        ranked = diagnose(whole.model, self._calibration).ranked
         nodes = read(equalized.model).nodes
         names = [node.name for node in nodes if node.inputs]  # an input cannot stay float
         before: tuple[str, ...] = ()
@@ -197,7 +196,9 @@ class _Ladder:
             owners = (_owner(name, names) for name in guilty)
             left = tuple(dict.fromkeys(owner for owner in owners if owner is not None))
             if left != before:
-                yield self._equalized(FLOAT, equalized, method, left)
+                annotated = annotate(equalized.model, left_float=frozenset(left))
+                candidate = self._annotated(FLOAT, f"{', '.join(left)} in float", annotated, whole.ranges)
+                yield dataclasses.replace(self._corrected(candidate, equalized), left_float=left)
             before = left
 
     def _trained(self, equalized: Equalized) -> _Candidate:
@@ -207,24 +208,19 @@ class _Ladder:
             TRAINED,
             outcome.model,
             outcome.conversion,
-            "minmax",
+            outcome.conversion.calibration,
             changed=(*equalized.changed, *outcome.changed),
             left=outcome.skipped,
         )
 
-    def _annotated(
-        self, rung: str, words: str, annotated: Annotated, method: Calibration, left_float: Sequence[str] = ()
-    ) -> _Candidate:
-        options = self._context.conversion
-        allowed = dict.fromkeys((*options.allow_float, *annotated.allow_float))
+    def _annotated(self, rung: str, words: str, annotated: Annotated, method: Calibration) -> _Candidate:
         return _Candidate(
             rung,
             words,
             set_ranges(annotated.model, self._calibration.inputs, method),
-            dataclasses.replace(options, format="int8", ranges="in-model", allow_float=tuple(allowed)),
+            annotated.conversion(self._context.conversion),
             method,
             left=annotated.left,
-            left_float=tuple(left_float),
         )
 
     def _judged(self, candidate: _Candidate) -> _Attempt | None:

@@ -18,7 +18,6 @@ from edgepress.compression.quantization.ranges import set_ranges
 from edgepress.compression.recipe import QuantizeStep
 from edgepress.compression.recovery import recover
 from edgepress.compression.steps import Change, StepContext, StepOutcome
-from edgepress_converters.options import ConversionOptions
 
 LEARNING_RATE_SHARE = 0.1  # of the one that the model was trained with: weights move by steps of int8, not farther
 _FOLLOWING = 0.8  # share of the epochs in which ranges follow the batches
@@ -71,13 +70,11 @@ def _ranged(model: Any, context: StepContext) -> tuple[Annotated, Any]:
 
 
 def _outcome(model: Any, annotated: Annotated, context: StepContext) -> StepOutcome:
-    options: ConversionOptions = context.conversion
-    allowed = tuple(dict.fromkeys((*options.allow_float, *annotated.allow_float)))
     ranges = fake_quants(model)
     prescribed = sum(layer.bounds is not None for layer in ranges.values())
     return StepOutcome(
         model,
-        dataclasses.replace(options, ranges="in-model", allow_float=allowed),
+        annotated.conversion(context.conversion),
         changed=(Change("model", f"{len(ranges)} ranges, {prescribed} of them prescribed by TFLite"),),
         skipped=annotated.left,
     )

@@ -1,8 +1,9 @@
 """Ranges of activations, taken from data.
 
 ``minmax``: the smallest and largest value seen. ``percentile``: what all but one in ten thousand lie between, on each
-side. ``mse``: where rounding and cutting off together err least in the mean of squares (as in Krishnamoorthi 2018 and
-Nagel et al. 2021, "A White Paper on Neural Network Quantization"). The last two work on histograms of 2,048 bins.
+side, zeros not counted. ``mse``: where rounding and cutting off together err least in the mean of squares (as in
+Krishnamoorthi 2018 and Nagel et al. 2021, "A White Paper on Neural Network Quantization"). The last two work on
+histograms of 2,048 bins.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import copy_of
-from edgepress.compression.quantization.annotate import annotate
+from edgepress.compression.quantization.annotate import annotate, fake_quants
 from edgepress.compression.quantization.layers import FakeQuant, QuantizedWeights
 from edgepress.data import Split
 from edgepress.errors import CompressionError
@@ -61,7 +62,7 @@ def set_ranges(annotated: Any, samples: Sequence[Array], method: Calibration = "
         CompressionError: a tensor holds NaN or infinity.
     """
     model = copy_of(annotated)
-    layers = {name: layer for name, layer in _of_data(model).items() if layer.bounds is None}
+    layers = {name: layer for name, layer in fake_quants(model).items() if layer.bounds is None}
     ends = _extremes(model, layers, samples)
     if method != "minmax":
         choose = _inner if method == "percentile" else _least_error
@@ -96,10 +97,6 @@ def not_rounding(model: Any, observers: dict[str, Callable[[Any], None]]) -> Ite
 
 def _ignore(tensor: Any) -> None:
     del tensor
-
-
-def _of_data(model: Any) -> dict[str, FakeQuant]:
-    return {name: layer for name, layer in read(model).layers().items() if isinstance(layer, FakeQuant)}
 
 
 def _run(model: Any, samples: Sequence[Array], observers: dict[str, Callable[[Any], None]]) -> None:

@@ -13,7 +13,6 @@ from edgepress.training.cost import cost_of
 from edgepress.training.evaluate import predict
 from edgepress.verification.reference import run_file, to_real
 from edgepress_converters.options import ConversionOptions
-from edgepress_converters.pool import WorkerPool
 from support.compress_models import inputs_for, largest_difference, made, models, randomised, residual_cnn
 
 layers = keras.layers
@@ -138,7 +137,7 @@ def test_ranges_cost_neither_parameters_nor_activation_memory():
     assert after.parameters < before.parameters  # by the BatchNormalization's
 
 
-def test_a_file_of_many_structures_is_integer_throughout_and_says_what_the_keras_model_says(tmp_path):
+def test_a_file_of_many_structures_is_integer_throughout_and_says_what_the_keras_model_says(tmp_path, worker_pool):
     def outputs_of(x):
         a = layers.BatchNormalization()(layers.Conv2D(6, 3, padding="same", use_bias=False)(x))
         a = layers.DepthwiseConv2D(3, padding="same", activation="swish")(layers.ReLU(6.0)(a))
@@ -155,9 +154,8 @@ def test_a_file_of_many_structures_is_integer_throughout_and_says_what_the_keras
     inputs = inputs_for(found.model, 32)
     model = set_ranges(found.model, inputs)
     options = ConversionOptions(format="int8", ranges="in-model")
-    with WorkerPool() as pool:
-        file = convert_model(model, tmp_path / "m.tflite", options, None, pool)
-        (answers,) = to_real(file, run_file(file, inputs, pool))
+    file = convert_model(model, tmp_path / "m.tflite", options, None, worker_pool)
+    (answers,) = to_real(file, run_file(file, inputs, worker_pool))
 
     assert found.left == ()
     assert not file.float_operators

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import keras
@@ -142,7 +143,5 @@ def test_correction_changes_no_kernel_and_no_model_that_it_is_given() -> None:
 
 
 def test_a_diagnosis_can_be_written_as_json() -> None:
-    import json
-
     layers_ = json.loads(json.dumps(diagnosis_of(network()).as_json()))["layers"]
     assert {"layer", "kind", "local", "cumulative", "makers", "cause", "local_snr_db"} == set(layers_[0])

@@ -16,7 +16,6 @@ from edgepress.training.evaluate import predict
 from edgepress.training.objective import objective_of
 from edgepress.verification.reference import run_file, to_real
 from edgepress_converters.options import ConversionOptions
-from edgepress_converters.pool import WorkerPool
 from support.compress_models import blobs, compiled, context_for, made
 
 DATA = blobs()
@@ -45,10 +44,9 @@ def trained():
     return quantize_aware(model, step(epochs=2, learning_rate=3e-3), context(model))
 
 
-def test_the_file_says_what_the_keras_model_says(trained, tmp_path):
-    with WorkerPool() as pool:
-        file = convert_model(trained.model, tmp_path / "m.tflite", trained.conversion, None, pool)
-        (answers,) = to_real(file, run_file(file, DATA.training.val.inputs, pool))
+def test_the_file_says_what_the_keras_model_says(trained, tmp_path, worker_pool):
+    file = convert_model(trained.model, tmp_path / "m.tflite", trained.conversion, None, worker_pool)
+    (answers,) = to_real(file, run_file(file, DATA.training.val.inputs, worker_pool))
 
     (expected,) = predict(trained.model, DATA.training.val.inputs)
     assert not file.float_operators
