@@ -104,7 +104,7 @@ def _gate(layer: str, reading: Reading) -> Cause | None:
     return Cause(
         GATE,
         (layer, *reading.makers),
-        f"{layer} multiplies by {reading.makers[0]}, whose values reach {reading.peaks.max():.2g} where TFLite "
+        f"{layer} reads {reading.makers[0]}, whose values reach {reading.peaks.max():.2g} where TFLite "
         f"prescribes a range of {reading.low:g} to {reading.high:g}: {max(1, round(levels))} of 256 levels are used",
         "leave the gate and its product in float, or train with rounding (qat)",
     )
