@@ -5,6 +5,7 @@ All are of the order of 1 where a student knows nothing, so that they can be sum
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -84,7 +85,7 @@ def attention_map(features: Any) -> Any:
     """Return where a layer looks: mean square over channels, ``(n, places)``, of length 1 for each sample."""
     ops = keras.ops
     energy = ops.mean(ops.square(features), axis=-1)
-    return _of_length_1(ops.reshape(energy, (-1, _size(energy))))
+    return _of_length_1(ops.reshape(energy, (-1, math.prod(energy.shape[1:]))))
 
 
 def attention(wanted: Any, given: Any) -> Any:
@@ -115,14 +116,7 @@ RELATIONS: dict[str, Loss] = {"distance": distance, "angle": angle, "similarity"
 
 def flattened(features: Any) -> Any:
     """Return features as ``(n, size)``."""
-    return keras.ops.reshape(features, (-1, _size(features)))
-
-
-def _size(tensor: Any) -> int:
-    size = 1
-    for length in tensor.shape[1:]:
-        size *= length
-    return size
+    return keras.ops.reshape(features, (-1, math.prod(features.shape[1:])))
 
 
 def _of_length_1(rows: Any) -> Any:

@@ -37,6 +37,8 @@ Factors = tuple[Matrix, Matrix, Matrix]
 class Cp(Decomposition):
     """Conv1D and Conv2D with a kernel of more than one place, without groups, whose strides are one number."""
 
+    by_data = False
+
     @staticmethod
     def fits(layer: Any) -> bool:
         """Whether there is a depthwise layer for its kernel."""
@@ -44,7 +46,6 @@ class Cp(Decomposition):
         return len(layer.kernel_size) < 3 and alike and layer.padding in ("valid", "same")
 
     def _decompose(self) -> None:
-        self.moments = None
         self._shape = self.layer.kernel.shape
         *size, channels, filters = self._shape
         self._kernel = np.asarray(self.layer.kernel, np.float64).reshape(math.prod(size), channels, filters)

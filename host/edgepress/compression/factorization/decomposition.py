@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,10 @@ class Decomposition(ABC):
         moments: of what flows through the layer on data; None: its weights alone decide.
         eigenvalues: for each rank, the squared singular values that it cuts, descending, where ranks are nested.
         whole: what the layer costs as it is.
+        by_data: whether moments have a say.
     """
 
+    by_data: ClassVar[bool] = True
     node: Node
     calls: tuple[Call, ...]
     moments: LayerMoments | None
@@ -200,10 +202,15 @@ def as_weights(*arrays: Matrix) -> list[NDArray[np.float32]]:
     return [array.astype(np.float32) for array in arrays]
 
 
-def bias_of(layer: Any) -> Iterator[Matrix]:
-    """Yield a layer's bias, if it has one."""
-    if getattr(layer, "bias", None) is not None:
-        yield np.asarray(layer.bias, np.float64)
+def bias_of(layer: Any) -> list[Matrix]:
+    """Return a layer's bias, if it has one."""
+    bias = getattr(layer, "bias", None)
+    return [] if bias is None else [np.asarray(bias, np.float64)]
+
+
+def shown(ranks: Ranks) -> str:
+    """Return ranks for a sentence."""
+    return ", ".join(map(str, ranks))
 
 
 def _free_prefix(name: str, graph: Graph) -> str:

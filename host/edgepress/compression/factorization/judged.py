@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from edgepress.benchmarking.comparison import Claim, compare_runs
-from edgepress.compression.factorization.decomposition import Decomposition, Ranks
+from edgepress.compression.factorization.decomposition import Decomposition, Ranks, shown
 from edgepress.compression.steps import Judge, StepContext, channel_multiple
 from edgepress.conversion import convert_model
 from edgepress.errors import ConversionError, DeviceError, JobError
@@ -45,15 +45,15 @@ def fastest(decompositions: Mapping[str, Decomposition], context: StepContext) -
     """
     multiple = channel_multiple(context.judge, context.conversion.format)
     options = {name: candidates(one, multiple) for name, one in decompositions.items()}
-    if context.judge is None:
-        return _by_formula(
-            decompositions, options
-        ), "ranks halve the multiplications, not measured: no device was named"
-    try:
-        choices = _measured(decompositions, options, context, context.judge)
-    except (DeviceError, ConversionError) as error:
-        return _by_formula(decompositions, options), f"ranks halve the multiplications, not measured: {error}"
-    return choices, f"ranks chosen by what {context.judge.device} measured, layer by layer"
+    why = "no device was named"
+    if context.judge is not None:
+        try:
+            choices = _measured(decompositions, options, context, context.judge)
+        except (DeviceError, ConversionError) as error:
+            why = str(error)
+        else:
+            return choices, f"ranks chosen by what {context.judge.device} measured, layer by layer"
+    return _by_formula(decompositions, options), f"ranks halve the multiplications, not measured: {why}"
 
 
 def candidates(decomposition: Decomposition, multiple: int) -> tuple[Ranks, ...]:
@@ -158,9 +158,5 @@ def _choose(key: str | None, runs: Mapping[tuple[str, Ranks | None], RunReport],
         if comparison.claim is Claim.FASTER:
             ratio = comparison.ratio
             return ranks, f"measured {ratio.value:.2f} of its latency ({ratio.low:.2f} to {ratio.high:.2f})"
-        said = f"at rank {_shown(ranks)}, the smallest tried, it takes {comparison.ratio.value:.2f} of its latency"
+        said = f"at rank {shown(ranks)}, the smallest tried, it takes {comparison.ratio.value:.2f} of its latency"
     return None, f"not faster on the device: {said}"
-
-
-def _shown(ranks: Ranks) -> str:
-    return ", ".join(map(str, ranks))

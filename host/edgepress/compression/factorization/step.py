@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from edgepress.compression.factorization.cp import Cp
-from edgepress.compression.factorization.decomposition import Decomposition, Ranks
+from edgepress.compression.factorization.decomposition import Decomposition, Ranks, shown
 from edgepress.compression.factorization.einsum import Equation
-from edgepress.compression.factorization.judged import fastest
+from edgepress.compression.factorization.judged import Choice, fastest
 from edgepress.compression.factorization.moments import measure_moments
 from edgepress.compression.factorization.ranks import rank_by, ranks_within
 from edgepress.compression.factorization.spatial import SpatialSvd
@@ -39,9 +39,9 @@ def factorize(model: Any, settings: FactorizeStep, context: StepContext) -> Step
     check_patterns(settings.keep, graph.layers())
     pruned = [name for name, mask in zero_masks(model).items() if mask.mean() < _FULL]
     kinds, skipped = _kinds(graph, settings, pruned)
-    watched = {name: kind.see for name, kind in kinds.items()}
-    moments = measure_moments(graph, watched, context.data.train, context.seed) if kinds else {}
-    decompositions = {name: kind(graph, graph.calls(name)[0], moments[name]) for name, kind in kinds.items()}
+    watched = {name: kind.see for name, kind in kinds.items() if kind.by_data}
+    moments = measure_moments(graph, watched, context.data.train, context.seed) if watched else {}
+    decompositions = {name: kind(graph, graph.calls(name)[0], moments.get(name)) for name, kind in kinds.items()}
     choices, notes = _choose(model, decompositions, settings, context)
     ranks = {name: found for name, (found, _) in choices.items() if found is not None}
     skipped += [Skip(name, why) for name, (found, why) in choices.items() if found is None]
@@ -100,7 +100,7 @@ def _kinds(
 
 def _choose(
     model: Any, decompositions: Mapping[str, Decomposition], settings: FactorizeStep, context: StepContext
-) -> tuple[dict[str, tuple[Ranks | None, str]], tuple[str, ...]]:
+) -> tuple[dict[str, Choice], tuple[str, ...]]:
     """For each layer its ranks, or None, and why."""
     rule = settings.rank
     if rule.faster:
@@ -121,12 +121,12 @@ def _choose(
     return {name: _shrinking(one, rank_by(one, rule)) for name, one in decompositions.items()}, (unmeasured,)
 
 
-def _shrinking(decomposition: Decomposition, ranks: Ranks) -> tuple[Ranks | None, str]:
+def _shrinking(decomposition: Decomposition, ranks: Ranks) -> Choice:
     if decomposition.shrinks(ranks):
         return ranks, ""
     largest = next((found for found in reversed(decomposition.path) if decomposition.shrinks(found)), None)
-    would = "no rank would" if largest is None else f"{_shown(largest)} would"
-    return None, f"rank {_shown(ranks)} would not make it smaller ({would}): {decomposition.describe(ranks)}"
+    would = "no rank would" if largest is None else f"{shown(largest)} would"
+    return None, f"rank {shown(ranks)} would not make it smaller ({would}): {decomposition.describe(ranks)}"
 
 
 def _said(decomposition: Decomposition, ranks: Ranks, why: str) -> str:
@@ -135,7 +135,3 @@ def _said(decomposition: Decomposition, ranks: Ranks, why: str) -> str:
     of = "its output on data" if decomposition.moments is not None else "its kernel"
     said = f"{decomposition.describe(ranks)}: {share:.0%} of its weights, {decomposition.lost(ranks):.2%} of {of} lost"
     return f"{said}; {why}" if why else said
-
-
-def _shown(ranks: Ranks) -> str:
-    return ", ".join(map(str, ranks))

@@ -43,7 +43,7 @@ class Svd(Decomposition):
         energy = None
         if self.moments is not None:
             outputs = self.moments.outputs
-            absorbs = type(self.layer) is not keras.layers.EinsumDense and any(True for _ in bias_of(self.layer))
+            absorbs = type(self.layer) is not keras.layers.EinsumDense and bool(bias_of(self.layer))
             energy = outputs.covariance if absorbs else outputs.second
             self._mean = outputs.mean if absorbs else None
         values, self._vectors = projection(self._matrix, weighted_gram(self._matrix, energy))
@@ -76,7 +76,7 @@ class Svd(Decomposition):
         (rank,) = ranks
         vectors = self._vectors[:, :rank]
         first, second = balanced(self._matrix, vectors)
-        bias = list(bias_of(self.layer))
+        bias = bias_of(self.layer)
         if self._mean is not None:
             bias = [bias[0] + self._mean - (self._mean @ vectors) @ vectors.T]
         shapes = _pair(self.layer, rank, f"{self._prefix}_low_rank", self.node.name)

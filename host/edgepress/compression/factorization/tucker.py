@@ -44,7 +44,7 @@ class Tucker2(Decomposition):
         energy = None
         if self.moments is not None:
             root = root_of(self.moments.inputs.second)
-            absorbs = any(True for _ in bias_of(self.layer))
+            absorbs = bool(bias_of(self.layer))
             energy = self.moments.outputs.covariance if absorbs else self.moments.outputs.second
             self._mean = self.moments.outputs.mean if absorbs else None
         weighted = root @ by_inputs
@@ -85,7 +85,7 @@ class Tucker2(Decomposition):
         into, back, vectors = self._into[:, :inputs], self._back[:inputs], self._vectors[:, :outputs]
         lengths = np.linalg.norm(into, axis=0)
         core = np.einsum("is,...st,to->...io", lengths[:, None] * back, self._kernel, vectors, optimize=True)
-        bias = list(bias_of(layer))
+        bias = bias_of(layer)
         if self._mean is not None:
             bias = [bias[0] + self._mean - (self._mean @ vectors) @ vectors.T]
         pointwise = {"kernel_size": ones, "strides": ones, "dilation_rate": ones, "padding": "valid"}
