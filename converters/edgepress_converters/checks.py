@@ -145,7 +145,7 @@ def refuse_unexpected_float(model: TFLiteModel, options: ConversionOptions) -> N
     if not found and not borders:
         return
     kinds = dict.fromkeys(operator.kind for operator in found)
-    tensors = [operator.tensors[0] for operator in found]
+    tensors = [name for operator in found for name in operator.tensors[:1]]  # what assigns a variable writes none
     more = f" and {len(tensors) - NAMED_TENSORS} more" if len(tensors) > NAMED_TENSORS else ""
     places = [
         *([f"the {', the '.join(borders)}"] if borders else []),

@@ -7,12 +7,12 @@
     ├── UnsupportedModelError   a Keras model that cannot be exported: no fixed graph, open dimensions
     ├── ConversionRefusedError  the converter raised: says what it said
     ├── UnexpectedFloatError    a float tensor in a model that should be integer; ``tensors`` names them
-    ├── RuntimeRefusesError     a TFLite runtime that was named does not take the file
+    ├── RuntimeRefusesError     a TFLite runtime that was named, or every known one, does not take the file
     ├── RunRefusedError         the host's TFLite runtime raised while it loaded or ran a model
     ├── WorkerDiedError         the worker process was killed: ``signal`` and ``task``
     ├── CalibrationError        calibration data are missing or cannot be used
     ├── MissingPackageError     there is no TensorFlow, or no ai-edge-quantizer, in this environment
-    └── UnsupportedOptionError  an option that is not built yet, or does not go with the format
+    └── UnsupportedOptionError  an option that does not exist, or does not go with the others
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class UnexpectedFloatError(ConverterError):
 
 
 class RuntimeRefusesError(ConverterError):
-    """A TFLite runtime that was named does not take the file."""
+    """A TFLite runtime that was named, or every known one, does not take the file."""
 
 
 class RunRefusedError(ConverterError):
@@ -68,4 +68,4 @@ class MissingPackageError(ConverterError):
 
 
 class UnsupportedOptionError(ConverterError):
-    """An option that is not built yet, or does not go with the format."""
+    """An option that does not exist, or does not go with the others."""

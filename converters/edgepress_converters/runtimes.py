@@ -1,9 +1,9 @@
 """Which TFLite runtime takes which model.
 
-Known by asking: each runtime was made to load every operator in every version, and to compute every kind of operator
-that conversions lead to (:mod:`edgepress_converters.probing`); the answers are files, one for each exact version, those
-that ship (``data/``) and those that provisioning learned from a board with another version. The ``min_runtime_version``
-that the converter writes into a file is not used: it is empty or wrong for several formats.
+Known by asking: each runtime was made to load every operator in every version, and to compute the kinds of operators
+that conversions of small models lead to (:mod:`edgepress_converters.probing`); the answers are files, one for each
+exact version, those that ship (``data/``) and those that provisioning learned from a board with another version. The
+``min_runtime_version`` that the converter writes into a file is not used: it is empty or wrong for several formats.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class RuntimeLimits:
 
     Attributes:
         operators: the versions of each operator that it loads.
-        types: tensor types that it was seen to compute with.
-        refused: kinds of operators (:attr:`TFLiteModel.signatures`) that it does not compute although it knows the
-            operator's version, and what it said, or how it died, or that it answered wrongly.
+        types: tensor types with which it computed everything that was asked.
+        refused: kinds of operators (:attr:`TFLiteModel.signatures`) that it does not compute, and what it said, or how
+            it died, or that it answered wrongly.
     """
 
     name: str
@@ -138,8 +138,8 @@ def slowness(model: TFLiteModel, runtime_name: str) -> str | None:
     if runtime_name != "tflite-runtime" or types.get("INT8", 0) <= types.get("FLOAT32", 0):
         return None
     return (
-        "tflite-runtime leaves int8 to its plain kernels, while XNNPACK computes float32: on x86-64 float32 is several "
-        "times as fast there. ai-edge-litert has XNNPACK for int8 as well"
+        "tflite-runtime leaves int8 to its plain kernels, while XNNPACK computes float32: on x86-64 float32 may be "
+        "several times as fast there. ai-edge-litert has XNNPACK for int8 as well"
     )
 
 

@@ -11,9 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgepress_converters.cost import operator_macs
 from edgepress_converters.errors import NotTFLiteError
-from edgepress_converters.flatbuffer import read_model
-
-_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+from edgepress_converters.flatbuffer import IDENTIFIER, OPERATOR_NAMES, read_model
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def list_operators(path: Path) -> tuple[Operator, ...]:
         code = model.OperatorCodes(operator.OpcodeIndex())
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         name = (graph.Tensors(operator.Outputs(0)).Name() or b"").decode(errors="replace")
-        kind = _NAMES.get(number, f"OPERATOR_{number}")
+        kind = OPERATOR_NAMES.get(number, f"OPERATOR_{number}")
         found.append(Operator(index, kind, name, operator_macs(graph, operator, number)))
     return tuple(found)
 
@@ -116,5 +114,5 @@ def _is_constant(model: Any, tensor: Any) -> bool:
 
 def _write(model: Any, output: Path) -> None:
     builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
+    builder.Finish(model.Pack(builder), IDENTIFIER)
     output.write_bytes(bytes(builder.Output()))

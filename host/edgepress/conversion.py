@@ -53,10 +53,10 @@ def convert_model(
     Raises:
         ModelError: the model has no fixed graph or an open dimension.
         DataError: calibration data are missing, do not match the model's inputs, or contain NaN.
-        ConversionError: no runtime would load the file, or the converter refused, or died (WorkerDied), or left
-            something float in an int8 model (UnexpectedFloatError).
-        RuntimeCompatibilityError: a runtime that the options name does not take the file.
-        NotBuiltYetError: an option that a later version will know.
+        ConversionError: zeros cannot be left out, or the converter refused, or died (WorkerDied), or left something
+            float in integers (UnexpectedFloatError).
+        RuntimeCompatibilityError: a runtime that the options name, or every known one, does not take the file.
+        NotBuiltYetError: an option that does not exist, or does not go with the others.
     """
     from edgepress_converters.export import export_saved_model
     from edgepress_converters.recurrent import LEFT_FLOAT, has_loops

@@ -1,4 +1,4 @@
-"""Makes the files by which runtimes are probed: every operator that conversions lead to, by itself."""
+"""Makes the files by which runtimes are probed: every operator in some .tflite files, by itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgepress_converters.errors import NotTFLiteError
-from edgepress_converters.flatbuffer import OPERATOR_NAMES, read_model, read_signatures
+from edgepress_converters.flatbuffer import IDENTIFIER, OPERATOR_NAMES, read_model, read_signatures
 from edgepress_converters.probing.probe import run_in_processes
 from edgepress_converters.windows import cut_window
 
@@ -110,7 +110,7 @@ def _template() -> dict[str, Any]:
     model = schema.ModelT()
     model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], [schema.BufferT()]
     builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
+    builder.Finish(model.Pack(builder), IDENTIFIER)
     content = bytes(builder.Output())
     places = {
         "code": content.index((0x0A0B0C0D).to_bytes(4, "little")),

@@ -121,14 +121,16 @@ def agrees(answer: Path, expected: Path) -> bool:
 def close(got: Any, wanted: Any) -> bool:
     """Whether an output is the expected one within what rounding explains."""
     kind = wanted.dtype.kind
-    if got.shape != wanted.shape or got.dtype.kind != wanted.dtype.kind:
+    if got.shape != wanted.shape or got.dtype.kind != kind:
         return False
-    if wanted.dtype.kind not in "fiu":
+    if kind not in "fiu":
         return bool((got == wanted).all())
     got, wanted = got.astype(np.float64), wanted.astype(np.float64)
     finite = np.isfinite(wanted)
-    if not (np.isfinite(got) == finite).all() or not finite.any():
-        return bool((np.isfinite(got) == finite).all())
+    if not (np.isfinite(got) == finite).all():
+        return False
+    if not finite.any():
+        return True
     got, wanted = got[finite], wanted[finite]
     allowed = SHARE * float(np.ptp(wanted)) + 1e-3 if kind == "f" else STEPS
     return bool(np.abs(got - wanted).max() <= allowed)

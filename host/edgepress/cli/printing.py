@@ -136,7 +136,7 @@ def print_artifact(artifact: Artifact) -> None:
         f"{compression['peak_activation_bytes_after']:,} bytes"
     )
     size = report["tflite"]["size_bytes"]
-    kinds = ", ".join(report["tflite"].get("computes_in_float", ()))  # reports of earlier versions say nothing of it
+    kinds = ", ".join(report["tflite"]["computes_in_float"])
     left = f"; computes in float: {kinds}" if kinds else ""
     click.echo(f"  model.tflite: {report['conversion']['format']}, {size:,} bytes{left}")
 

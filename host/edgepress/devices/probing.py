@@ -43,6 +43,9 @@ def ask_unknown(device: Device, runtime: Runtime, progress: Progress | None = No
             said = printable(done.stderr.decode(errors="replace")[-500:]).strip()
             raise ValueError(describe_end(done.returncode, said))
         document = loads(done.stdout)
+        named = isinstance(document, dict) and (document.get("runtime"), document.get("version"))
+        if named != (runtime.name, runtime.version):
+            raise ValueError("its answer is not of this runtime")
         runtimes.learn(document)
     except (ValueError, WireError) as error:
         raise ProvisioningError(

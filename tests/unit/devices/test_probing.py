@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +29,10 @@ ANSWER = {
 
 
 @pytest.fixture(autouse=True)
-def _nothing_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(runtimes, "_learned_folder", lambda: tmp_path)
+    runtimes.forget_answers()
+    yield
     runtimes.forget_answers()
 
 
@@ -61,7 +63,16 @@ def test_a_known_version_is_not_asked() -> None:
     assert not transport.files
 
 
-@pytest.mark.parametrize("said", [b"", b"{}", b'{"runtime": "x", "version": "1", "operators": [], "types": []}'])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"runtime": "ai-edge-litert", "version": "99.0", "operators": [], "types": []}',
+        json.dumps({**ANSWER, "version": "98.0"}).encode(),
+    ],
+)
 def test_an_answer_that_is_none_is_an_error(said: bytes) -> None:
     device, _ = board(said)
     with pytest.raises(ProvisioningError, match=r"99\.0 was installed on pi4, but does not say what it takes"):
