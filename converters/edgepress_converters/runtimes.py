@@ -67,7 +67,9 @@ def learn(document: Mapping[str, Any]) -> None:
     limits = _limits(document)
     path = _learned_folder() / f"runtime_{limits.name}_{limits.version}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document))
+    part = path.with_suffix(".part")  # half a file would stop every later call
+    part.write_text(json.dumps(document))
+    part.replace(path)
     forget_answers()
 
 

@@ -99,7 +99,8 @@ def _instead(options: ConversionOptions, error: Exception) -> str:
     if not options.computes_in_integers or _NO_OPERATOR.search(str(error)):
         return ""
     formats = "int8, dynamic, float16 and float32" if options.format == "int16x8" else "dynamic, float16 and float32"
-    backend = "" if options.backend == "ai-edge-quantizer" else ', and so may backend = "ai-edge-quantizer"'
+    other = options.backend == "tflite" and options.ranges == "calibrated"  # there is no other for ranges in the model
+    backend = ', and so may backend = "ai-edge-quantizer"' if other else ""
     return f". The formats {formats} ask less of a model{backend}"
 
 
