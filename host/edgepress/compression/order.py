@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from edgepress.compression.recipe_tables import Convert, DistillStep, FactorizeStep, PruneStep, Scale, StepSettings
 
 # What runtimes load when zeros of Dense layers are left out of the file, by format: see docs/recipes.md.
-_BLOCKS_LOADED = {"float32": ("1x4", "1x16"), "dynamic": ("1x16",), "int8": ("1x16",), "float16": (), "int16x8": ()}
+_BLOCKS_LOADED = {
+    "float32": ("1x4", "1x16"),
+    "dynamic": ("1x16",),
+    "int8": ("1x16",),
+    "float16": (),
+    "int16x8": ("1x4",),
+}
 
 
 def conflict(steps: Sequence[StepSettings], convert: Convert) -> str | None:

@@ -6,6 +6,7 @@ from edgepress.errors import RecipeError
 
 ZEROS = {"kind": "prune", "structure": "weights", "sparsity": 0.5}
 BLOCKS = {**ZEROS, "block": "1x4"}
+WIDE = {**ZEROS, "block": "1x16"}
 FILTERS = {"kind": "prune", "structure": "filters", "sparsity": 0.5}
 RANK = {"kind": "factorize"}
 TEACH = {"kind": "distill"}
@@ -21,6 +22,7 @@ HALF = {"kind": "distill", "student": {"width": 0.5}}
         ([RANK, {"kind": "distill", "student": "small.keras"}], {}, "takes the place of the model"),
         ([BLOCKS], {"format": "float16", "sparse": "always"}, 'sparse = "always" .*float16.* take none'),
         ([BLOCKS], {"format": "int8", "sparse": "always"}, "the blocks of step 1 .*take only 1x16"),
+        ([WIDE], {"format": "int16x8", "sparse": "always"}, "the blocks of step 1 .*take only 1x4"),
     ],
 )
 def test_steps_that_undo_each_other_are_refused_with_the_reason(steps, convert, words):
@@ -34,6 +36,7 @@ def test_steps_that_undo_each_other_are_refused_with_the_reason(steps, convert, 
         ([FILTERS, RANK, ZEROS, TEACH], {}),
         ([HALF, FILTERS, BLOCKS], {"format": "float32", "sparse": "always"}),
         ([BLOCKS], {"format": "float16"}),
+        ([BLOCKS], {"format": "int16x8", "sparse": "always"}),
         ([ZEROS, FILTERS], {}),
     ],
 )
