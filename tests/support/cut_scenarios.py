@@ -36,6 +36,8 @@ RUNTIME = Runtime("tflite-runtime", "2.14.0", "3.11.0", "1.26.4", sys.executable
 DEBRIS = (".new-", ".gone-", ".current", ".trial", "trial", ".model", ".manifest", ".release")
 # Doubles two numbers, and starts in a tenth of the time that a real one takes.
 INTERPRETER = """
+import numpy as np
+
 class OpResolverType:
     AUTO = BUILTIN_WITHOUT_DEFAULT_DELEGATES = 0
 
@@ -240,15 +242,17 @@ def job_inputs() -> bytes:
     return encode_arrays([np.ones((3, 2), np.float32)])
 
 
-def act_job(home: Home, start: Start) -> None:
+def act_job(home: Home, start: Start) -> Any:
+    """Run a job and collect it; return how it ended."""
     agent = start()
     inputs = hashlib.sha256(job_inputs()).hexdigest()
     configuration = Configuration(hashlib.sha256(model("B")).hexdigest(), RUNTIME.name, None)
     spec = JobSpec("evaluate", "cut@here", (configuration,), inputs_sha256=inputs, deadline_s=20.0)
     job_id = agent.call("start", **to_wire(spec))["job_id"]
-    wait_for(agent, job_id)
+    state = wait_for(agent, job_id)
     agent.call("fetch", job_id=job_id, name="report.json", offset=0, max_bytes=1 << 20)
     agent.call("acknowledge", job_id=job_id)
+    return state
 
 
 def wait_for(agent: ForkedAgent, job_id: str) -> Any:
@@ -275,7 +279,8 @@ def jobs_settled(home: Home) -> None:
         agents.append(ForkedAgent(home))
         return agents[0]
 
-    act_job(home, start)
+    state = act_job(home, start)
+    assert state["status"] == "ended", state
     agents[0].call("gc", keep=1000, dry_run=False)
     assert agents[0].close() == 0
     assert list(home.jobs.iterdir()) == []

@@ -227,7 +227,7 @@ def judge(scenario: Scenario, home: Home, said: str, *, keeps_its_word: bool = T
     Raises:
         Exception: whatever else than AssertionError comes of a call; any is a bad state.
     """
-    allowed = (scenario.old, scenario.new)
+    allowed: tuple[str, ...] = (scenario.old, scenario.new)
     before = scenario.seen(home)
     assert before in allowed, f"{before} at once"
     if keeps_its_word:
