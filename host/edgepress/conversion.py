@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from edgepress.errors import (
     ConversionError,
     DataError,
+    InputError,
     MissingPackageError,
     ModelError,
-    NotBuiltYetError,
     RuntimeCompatibilityError,
     UnexpectedFloatError,
     WorkerDied,
@@ -56,7 +56,7 @@ def convert_model(
         ConversionError: zeros cannot be left out, or the converter refused, or died (WorkerDied), or left something
             float in integers (UnexpectedFloatError).
         RuntimeCompatibilityError: a runtime that the options name, or every known one, does not take the file.
-        NotBuiltYetError: an option that does not exist, or does not go with the others.
+        InputError: an option that does not exist, or does not go with the others.
     """
     from edgepress_converters.export import export_saved_model
     from edgepress_converters.recurrent import LEFT_FLOAT, has_loops
@@ -108,7 +108,7 @@ _TRANSLATIONS = {
     converter_errors.NotTFLiteError: ModelError,
     converter_errors.UnsupportedModelError: ModelError,
     converter_errors.CalibrationError: DataError,
-    converter_errors.UnsupportedOptionError: NotBuiltYetError,
+    converter_errors.UnsupportedOptionError: InputError,
     converter_errors.MissingPackageError: MissingPackageError,
     converter_errors.UnexpectedFloatError: UnexpectedFloatError,
     converter_errors.RuntimeRefusesError: RuntimeCompatibilityError,

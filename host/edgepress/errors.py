@@ -7,8 +7,7 @@
     │   ├── ModelError                      not Keras 3, subclassed, channels_first, unknown layer, no TFLite
     │   ├── DataError                       shape, label range, NaN, missing arrays
     │   ├── RecipeError                     a recipe's key or value
-    │   ├── MetricError                     no metric to judge by, or none of that name
-    │   └── NotBuiltYetError                a word of the recipe that a later version will know
+    │   └── MetricError                     no metric to judge by, or none of that name
     ├── MissingPackageError (ImportError)   an extra of edgepress that is not installed
     ├── MissingProgramError             a program that is not installed: names the package that has it
     ├── CompressionError                a step could not do its work
@@ -69,10 +68,6 @@ class RecipeError(InputError):
 
 class MetricError(InputError):
     """No metric to judge by, or none of that name."""
-
-
-class NotBuiltYetError(InputError):
-    """A word that is part of the language but has no implementation yet."""
 
 
 class MissingPackageError(EdgepressError, ImportError):

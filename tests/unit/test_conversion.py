@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_read_is_a_model_error(tmp_path: Path) -> None:
         (converter_errors.WorkerDiedError("x", "SIGSEGV", "converting"), errors.WorkerDied),
         (converter_errors.CalibrationError("x"), errors.DataError),
         (converter_errors.MissingPackageError("x"), errors.MissingPackageError),
-        (converter_errors.UnsupportedOptionError("x"), errors.NotBuiltYetError),
+        (converter_errors.UnsupportedOptionError("x"), errors.InputError),
     ],
 )
 def test_every_error_of_the_converters_becomes_one_of_edgepress(raised: Exception, expected: type) -> None:

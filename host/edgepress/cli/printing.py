@@ -196,6 +196,7 @@ def print_tflite(model: TFLiteModel, as_json: bool) -> None:
 
 def print_debugged(found: Debugged) -> None:
     """Print the layers, the worst first, and why they are."""
+    from edgepress.compression.quantization.diagnosis import HARMFUL
     from edgepress.table.inert import printable
 
     change = found.metric_int8 - found.metric_float
@@ -213,6 +214,8 @@ def print_debugged(found: Debugged) -> None:
         )
     for cause in found.causes:
         click.echo(f"{cause.kind}: {printable(cause.what)}. What may help: {cause.remedy}")
+    if not found.causes:
+        click.echo(f"no cause: none is known, or looked for below a local error of {HARMFUL:.0%}")
     for skip in found.left:
         click.echo(f"stays float: {printable(skip.layer)}: {printable(skip.why)}")
 
