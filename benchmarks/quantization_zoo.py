@@ -21,8 +21,6 @@ import json
 import math
 import os
 import platform
-import sys
-import time
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
@@ -31,9 +29,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import quantization_peers as peers
+import peers
+from judged_files import correct, costs_of
 from platformdirs import user_cache_path
-from resumable import read_lines
+from resumable import PURPOSE, add_missing, read_lines
 from tasks import load_task
 from tasks.nets import OBJECTIVE
 from tasks.strokes import COUNTS, SHA256
@@ -41,7 +40,6 @@ from tasks.zoo import PREPROCESSING, ZOO, Subject
 
 if TYPE_CHECKING:
     from edgepress.data import Dataset, Split
-    from edgepress_converters.model import TFLiteModel
     from edgepress_converters.pool import WorkerPool
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,34 +59,26 @@ def run(seconds: float, methods: tuple[str, ...], stop_file: Path | None) -> Non
     """Make and judge what has no line yet, until the time is over or somebody asks for the core."""
     from edgepress_converters.pool import WorkerPool
 
-    deadline = time.monotonic() + seconds
     known = {(line["subject"], line["method"]) for line in read_lines(LINES)}
-    wanted = [(one, method) for method in methods for one in ZOO if (one.name, method) not in known]
-    if not wanted:
-        return
-    dataset = task()
-    test = dataset.held_out.open("the accuracy of finished files, from which nothing is chosen")
+    wanted = [(one.name, method) for method in methods for one in ZOO]
+
+    def measured(key: tuple[str, str]) -> dict[str, Any]:
+        (subject,) = (one for one in ZOO if one.name == key[0])
+        found = measure(subject, key[1], misfed(subject, task()), test(), pool)
+        return {"subject": subject.name, "method": key[1], **found, "task": SHA256[:12]}
+
     with WorkerPool() as pool:
-        for subject, method in wanted:
-            if time.monotonic() > deadline or (stop_file is not None and stop_file.exists()):
-                return
-            started = time.monotonic()
-            found = measure(subject, method, misfed(subject, dataset), test, pool)
-            line = {
-                "subject": subject.name,
-                "method": method,
-                **found,
-                "seconds": round(time.monotonic() - started, 1),
-                "task": SHA256[:12],
-            }
-            with LINES.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            sys.stderr.write(f"{line}\n")
+        add_missing(LINES, wanted, known, measured, seconds, stop_file)
 
 
 @cache
 def task() -> Dataset:
     return load_task()
+
+
+@cache
+def test() -> Split:
+    return task().held_out.open(PURPOSE)
 
 
 def misfed(subject: Subject, dataset: Dataset) -> Dataset:
@@ -138,7 +128,8 @@ def make(subject: Subject, method: str, path: Path, dataset: Dataset, pool: Work
         return climbed(model, path, dataset, pool)
     folder = path.parent
     rate = OBJECTIVE.learning_rate * 0.1
-    peers.prepare(folder, subject.name, model, dataset.train, folder / f"{FLOAT}.tflite", EPOCHS, rate)
+    network = {"module": "tasks.zoo", "name": subject.name}
+    peers.prepare(folder, network, model, dataset.train, folder / f"{FLOAT}.tflite", EPOCHS, rate)
     peers.make(method, folder)
     return {}
 
@@ -176,35 +167,14 @@ def named(subject: Subject, dataset: Dataset) -> dict[str, Any]:
     return {"named": first.kind if first else None, "what": first.what if first else "", "right": right}
 
 
-def correct(path: Path, test: Split, pool: WorkerPool) -> Any:
-    """Which test pictures a file answers correctly."""
-    from edgepress.conversion import inspect
-    from edgepress.training.metrics import metric_named
-    from edgepress.verification.reference import run_file, to_real
-
-    model: TFLiteModel = inspect(path)
-    outputs = to_real(model, run_file(model, test.inputs, pool))
-    return metric_named("accuracy").scores(outputs, test.targets)
-
-
 def latency() -> None:
     """Measure all files of each network against each other, on this machine."""
-    from edgepress.pipeline import bench
-
     known = {line["subject"] for line in read_lines(LINES) if line["method"] == "latency"}
     for subject in ZOO:
         files = [path for method in (FLOAT, *QUANTIZED) if (path := folder_of(subject) / f"{method}.tflite").exists()]
         if subject.name in known or len(files) < 2:
             continue
-        outcome = bench(files, devices=("local",), plan="quick", db=str(FILES / "table.db"))
-        rows = {
-            Path(row.model).stem: {
-                "p50_ns": row.latency_p50_ns,
-                "model_rss_bytes": row.model_rss_bytes,
-                "verdict": row.verdict,
-            }
-            for row in outcome.rows
-        }
+        rows = costs_of(files, FILES / "table.db")
         line = {"subject": subject.name, "method": "latency", "rows": rows, "task": SHA256[:12]}
         with LINES.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -7,8 +7,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 Key = TypeVar("Key", bound=Hashable)
 Line = dict[str, Any]
 
+PURPOSE = "the accuracy of finished networks, from which nothing is chosen"
+"""What test splits are opened for."""
+
 
 def train_missing(
     path: Path,
@@ -34,30 +38,47 @@ def train_missing(
     seconds: float,
     stop_file: Path | None,
 ) -> None:
-    """Train what has no line yet, until the time is over or somebody asks for the core."""
+    """Train on the strokes what has no line yet, until the time is over or somebody asks for the core."""
+
+    @cache
+    def task() -> tuple[TrainingData, Split]:
+        dataset = load_task()
+        return dataset.training, dataset.held_out.open(PURPOSE)
+
+    def measured(key: DataclassInstance) -> Line:
+        return {**asdict(key), **measure(key, *task()), "task": SHA256[:12]}
+
+    add_missing(path, wanted, known, measured, seconds, stop_file)
+
+
+def add_missing(
+    path: Path,
+    wanted: Iterable[Key],
+    known: Container[Key],
+    measure: Callable[[Key], Line],
+    seconds: float,
+    stop_file: Path | None,
+) -> None:
+    """Measure what has no line yet, and append its line; begin none after so many seconds, or while a file exists."""
     deadline = time.monotonic() + seconds
-    missing = [key for key in wanted if key not in known]
-    if not missing:
-        return
-    dataset = load_task()
-    test = dataset.held_out.open("the accuracy of finished networks, from which nothing is chosen")
-    for key in missing:
+    for key in wanted:
+        if key in known:
+            continue
         if time.monotonic() > deadline or (stop_file is not None and stop_file.exists()):
             return
         started = time.monotonic()
-        line = {**asdict(key), **measure(key, dataset.training, test)}
-        line |= {"seconds": round(time.monotonic() - started, 1), "task": SHA256[:12]}
+        line = {**measure(key), "seconds": round(time.monotonic() - started, 1)}
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         sys.stderr.write(f"{line}\n")
 
 
-def read_lines(path: Path) -> list[Line]:
-    """What was measured so far, on the present task."""
+def read_lines(path: Path, task: str | None = SHA256[:12]) -> list[Line]:
+    """What was measured so far, on the present strokes; on whatever there is, if ``task`` is None."""
     if not path.exists():
         return []
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [line for line in found if line["task"] == SHA256[:12]]
+    return [line for line in found if task is None or line["task"] == task]
 
 
 def differences(known: Mapping[Key, Line], pairs: Iterable[tuple[Key, Key]], of: str = "accuracy") -> list[float]:
@@ -73,17 +94,24 @@ def with_interval(values: list[float]) -> str:
     return f"{100 * mean:.2f} ({100 * low:.2f} to {100 * high:.2f})"
 
 
-def main(description: str, run: Callable[[float, Path | None], None], table: Callable[[], None]) -> None:
-    """The commands ``run`` and ``table``."""
+def main(
+    description: str,
+    run: Callable[[float, Path | None], None],
+    table: Callable[[], None],
+    **others: Callable[[], None],
+) -> None:
+    """The commands ``run`` and ``table``, and others by their names."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("run")
     training.add_argument("--seconds", type=float, default=float("inf"), help="begin no network after so many")
     training.add_argument("--stop-file", type=Path, help="begin none while this file exists")
-    commands.add_parser("table")
+    others["table"] = table
+    for name in others:
+        commands.add_parser(name)
     arguments = parser.parse_args()
     if arguments.command == "run":
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # read when TensorFlow starts
         run(arguments.seconds, arguments.stop_file)
     else:
-        table()
+        others[arguments.command]()

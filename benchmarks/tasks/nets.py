@@ -66,7 +66,16 @@ def trained(net: str, data: TrainingData, *, seed: int, epochs: int = EPOCHS, wi
     return trained_once(f"{net}-{width:g}", lambda: NETS[net](width), data, seed=seed, epochs=epochs)
 
 
-def trained_once(name: str, build: Callable[[], Any], data: TrainingData, *, seed: int, epochs: int) -> Path:
+def trained_once(
+    name: str,
+    build: Callable[[], Any],
+    data: TrainingData,
+    *,
+    seed: int,
+    epochs: int,
+    objective: Objective = OBJECTIVE,
+    task: str = f"strokes-{SHA256[:12]}",
+) -> Path:
     """Return the .keras file of a trained, compiled network, from the user's cache folder where it is there.
 
     Trained as edgepress fine-tunes: Adam, the rate decaying along a cosine, weights of the best epoch on ``data.val``.
@@ -74,15 +83,15 @@ def trained_once(name: str, build: Callable[[], Any], data: TrainingData, *, see
     from edgepress.training.fit import fine_tune
     from edgepress.training.seeds import seeded
 
-    folder = user_cache_path("edgepress") / "benchmarks" / f"strokes-{SHA256[:12]}"
+    folder = user_cache_path("edgepress") / "benchmarks" / task
     path = folder / f"{name}-{epochs}-{seed}.keras"
     if path.exists():
         return path
     with seeded(seed):
         model = build()
-    model = fine_tune(model, data, OBJECTIVE, epochs=epochs, seed=seed).model
+    model = fine_tune(model, data, objective, epochs=epochs, seed=seed).model
     model.compile(
-        import_keras().optimizers.Adam(OBJECTIVE.learning_rate), OBJECTIVE.loss[0], metrics=[OBJECTIVE.metric]
+        import_keras().optimizers.Adam(objective.learning_rate), objective.loss[0], metrics=[objective.metric]
     )
     folder.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part.keras")

@@ -269,3 +269,9 @@ ZOO: tuple[Subject, ...] = (
     _misfed("branches about zero", branches, 0, lambda x: 2 * x - 1),
     _misfed("residual scaled twice", residual, 1, lambda x: x / 255),
 )
+
+
+def built(name: str) -> Any:
+    """Return the untrained network of a subject."""
+    (subject,) = (one for one in ZOO if one.name == name)
+    return subject.build()
