@@ -230,7 +230,7 @@ class QuantizeStep(Table):
             activations (qat); or the first of ever stronger means that loses no more than it may (ladder).
         max_drop: of ``ladder``: how much of the metric may be lost, measured on validation data with the file.
         epochs, learning_rate, patience: of the training, as of :class:`PruneStep`; no learning rate: a tenth of the
-            compiled one.
+            compiled one. A ladder of 0 epochs trains nothing.
     """
 
     kind: Literal["quantize"]

@@ -164,6 +164,10 @@ def test_the_shipped_recipes_are_valid_and_named_as_their_files():
         "qat-int8",
         "student50-int8",
         "prune50-distill-int8",
+        "no-training",
+        "balanced",
+        "small",
+        "low-latency",
     }
     assert all(recipe.description for recipe in shipped_recipes().values())
     assert load_recipe("int8").conversion.format == "int8"

@@ -170,7 +170,8 @@ class _Ladder:
         whole = self._annotated(EQUALIZED, EQUALIZED, annotate(equalized.model), method)
         yield self._corrected(whole, equalized)
         yield from self._partly_float(equalized, whole)
-        yield self._trained(equalized)
+        if self._settings.epochs:
+            yield self._trained(equalized)
 
     def _corrected(self, candidate: _Candidate, equalized: Equalized) -> _Candidate:
         """A candidate made of an equalized model, with biases that undo the shift by rounding."""
