@@ -80,7 +80,10 @@ def _walk(model: Any, ledger: _Ledger) -> None:
     ledger.vector("metadata", model._tab, _MODEL["metadata"], 4)
     ledger.vector("metadata", model._tab, _MODEL["metadata buffers"], 4)
     for index, buffer in enumerate(_all(model, "Buffers")):
-        ledger.vector("metadata" if index in metadata else "weights", buffer._tab, _DATA, 1)
+        part = "metadata" if index in metadata else "weights"
+        ledger.vector(part, buffer._tab, _DATA, 1)
+        if buffer.Offset() > 1:  # behind the flatbuffer
+            ledger.count(part, buffer.Offset(), buffer.Size())
     for code in _all(model, "OperatorCodes"):
         ledger.table("operators", code._tab)
         ledger.name(code._tab, _CUSTOM_CODE)

@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
 
 from edgepress_converters.errors import NotTFLiteError
 from edgepress_converters.model import FloatOperator, OperatorUse, TensorSpec, TFLiteModel
@@ -62,6 +64,28 @@ def read_signatures(path: Path) -> list[str]:
     """Return the signature of each operator of a valid file's main graph (:attr:`TFLiteModel.signatures`), in order."""
     graph = _Reader(path.read_bytes()).subgraphs()[0]
     return [_signature(graph, operator) for operator in graph.operators]
+
+
+def unpacked(content: bytes) -> Any:
+    """Return a valid file as objects (``schema.ModelT``), with all that stands behind the flatbuffer taken into it.
+
+    ai-edge-quantizer keeps large constants there, and so do files over 2 GB: an object then has an offset and a size in
+    place of data, and written anew it would have neither.
+    """
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+    def behind(offset: int, size: int) -> NDArray[np.uint8]:
+        return np.frombuffer(content, np.uint8, size, offset)
+
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 are the schema's words for "not set"
+            buffer.data = behind(buffer.offset, buffer.size)
+            buffer.offset = buffer.size = 0
+    for operator in (operator for subgraph in model.subgraphs for operator in subgraph.operators or ()):
+        if operator.largeCustomOptionsOffset > 1:
+            operator.customOptions = behind(operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize)
+            operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
+    return model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,10 +228,10 @@ class _Reader:
     def _buffer_sizes(self) -> list[int]:
         sizes = []
         for buffer in self._elements(self._model, "Buffers"):
-            # Files over 2 GB keep constants behind the flatbuffer: then the buffer has an offset and a size instead.
             data = buffer.DataAsNumpy()
-            size = int(buffer.Size()) if buffer.Offset() > 1 else len(data) if not isinstance(data, int) else 0
-            if size > len(self._content):
+            behind = int(buffer.Offset()) if buffer.Offset() > 1 else 0  # see unpacked()
+            size = int(buffer.Size()) if behind else len(data) if not isinstance(data, int) else 0
+            if behind + size > len(self._content):
                 raise NotTFLiteError(f"it claims a constant of {size} bytes in a file of {len(self._content)}")
             sizes.append(size)
         return sizes

@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from edgepress_converters.flatbuffer import IDENTIFIER
+from edgepress_converters.flatbuffer import IDENTIFIER, unpacked
 
 SMALL_FILE_BYTES = 8 << 20
 """Smaller files are repacked unless somebody says no. Larger ones keep the names, which cost them little."""
@@ -38,7 +38,7 @@ def repack_file(path: Path) -> None:
 
 def repack(content: bytes) -> bytes:
     """Return the same model in fewer bytes; see the module. ``content`` is a valid .tflite file below 2 GB."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = unpacked(content)
     model.description, model.metadata, model.metadataBuffer = None, None, None
     buffers = _Buffers(model.buffers)
     for subgraph in model.subgraphs:

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgepress_converters.cost import operator_macs
 from edgepress_converters.errors import NotTFLiteError
-from edgepress_converters.flatbuffer import IDENTIFIER, OPERATOR_NAMES, read_model
+from edgepress_converters.flatbuffer import IDENTIFIER, OPERATOR_NAMES, read_model, unpacked
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def cut_window(path: Path, first: int, end: int, output: Path) -> None:
         NotTFLiteError: see :func:`list_operators`. OSError: the file cannot be written.
     """
     list_operators(path)
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    model = unpacked(path.read_bytes())
     graph = model.subgraphs[0]
     inside = graph.operators[first:end]
     outside = graph.operators[:first] + graph.operators[end:]

@@ -16,6 +16,7 @@ from edgepress_converters.flatbuffer import read_model
 from edgepress_converters.options import FORMATS
 from edgepress_converters.repack import repack, repack_file
 from support import models_small
+from support.tflite_files import with_constants_behind
 
 MODELS = Path(__file__).parents[2] / "cases/models"
 
@@ -89,6 +90,27 @@ def test_constants_stay_where_kernels_can_read_them(name: str) -> None:
     starts = [buffer._tab.Vector(buffer._tab.Offset(4)) for buffer in buffers if buffer.DataLength()]
     assert model.BuffersLength() == len(starts) + 1
     assert [start % 16 for start in starts] == [0] * len(starts)
+
+
+@pytest.mark.parametrize("name", ["conv_int8", "dense_float32", "two_in_two_out"])
+def test_constants_behind_the_flatbuffer_are_taken_into_it(name: str, tmp_path: Path) -> None:
+    path = MODELS / f"{name}.tflite"
+    behind = tmp_path / f"{name}.tflite"
+    behind.write_bytes(with_constants_behind(path.read_bytes()))
+
+    assert repack(behind.read_bytes()) == repack(path.read_bytes())
+    assert read_model(behind).operators == read_model(path).operators
+    parts = composition(behind)
+    assert sum(parts.values()) == behind.stat().st_size
+    assert parts["weights"] >= sum(use.constant_bytes for use in read_model(path).operators)
+
+
+def test_a_constant_that_ends_behind_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(with_constants_behind((MODELS / "conv_int8.tflite").read_bytes())[:-8])
+
+    with pytest.raises(NotTFLiteError, match="truncated or damaged"):
+        read_model(path)
 
 
 def test_a_file_that_was_repacked_is_left_as_it_is(tmp_path: Path) -> None:

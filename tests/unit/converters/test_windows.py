@@ -11,6 +11,7 @@ import pytest
 from edgepress_converters.errors import NotTFLiteError
 from edgepress_converters.flatbuffer import read_model
 from edgepress_converters.windows import cut_window, list_operators, write_idle_model
+from support.tflite_files import with_constants_behind
 
 MODELS = Path(__file__).parents[2] / "cases" / "models"
 
@@ -37,8 +38,14 @@ def inputs(path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["dense_float32", "conv_int8"])
 @pytest.mark.parametrize("length", [1, 2])
-def test_windows_one_after_another_compute_what_the_whole_does(name: str, length: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("behind", [False, True], ids=["", "constants behind the flatbuffer"])
+def test_windows_one_after_another_compute_what_the_whole_does(
+    name: str, length: int, behind: bool, tmp_path: Path
+) -> None:
     path = MODELS / f"{name}.tflite"
+    if behind:
+        (tmp_path / "behind.tflite").write_bytes(with_constants_behind(path.read_bytes()))
+        path = tmp_path / "behind.tflite"
     given = inputs(path)
     whole = run(path, given)
     values = dict(given)
