@@ -211,8 +211,8 @@ def make(key: Key, path: Path, pool: Any) -> dict[str, Any]:
         options = ConversionOptions("float32" if key.method == FLOAT else "int8", repack=key.method == FLOAT)
         convert_model(original, path, options, calibration, pool)
         return {"parameters": original.count_params()}
-    spent = sum(step.epochs or 0 for step in recipe.step)
     if key.method in PEERS:
+        spent = sum(step.epochs for step in recipe.step)
         base = path.with_name("unpacked.tflite")
         convert_model(original, base, ConversionOptions("float32", repack=False), calibration, pool)
         network = {"module": "tasks.lenets", "name": name_of(key.net, task.side, task.classes)}
@@ -223,7 +223,6 @@ def make(key: Key, path: Path, pool: Any) -> dict[str, Any]:
         return {}
     if key.method == CONTROL:
         original, recipe = from_scratch(original, recipe, data, task, key.seed)
-        spent = sum(step.epochs or 0 for step in recipe.step)
     compressed = compress(original, recipe, data, task.objective, seed=key.seed, pool=pool)
     convert_model(compressed.model, path, compressed.conversion, calibration, pool)
     return {
@@ -258,13 +257,14 @@ def from_scratch(original: Any, recipe: Any, data: Any, task: Task, seed: int) -
 
 
 def costs() -> None:
-    """Measure the files of the first seed of each network against each other, on this machine."""
-    known = {(line["task"], line["net"]) for line in read_lines(LINES, None) if line["method"] == COSTS}
+    """Measure the files of the first seed that run here against each other, on this machine."""
+    done = {(line["task"], line["net"]) for line in read_lines(LINES, None) if line["method"] == COSTS}
+    ran = [key for key, line in known().items() if key.seed == 0 and "accuracy" in line]
     for task in TASKS:
         for net in LENETS:
-            folder = folder_of(Key(task, net, 0, COSTS))
-            files = [path for method in METHODS if (path := folder / f"{method}.tflite").exists()]
-            if (task, net) in known or len(files) < 2:
+            keys_of = [key for key in ran if (key.task, key.net) == (task, net)]
+            files = [path for key in keys_of if (path := folder_of(key) / f"{key.method}.tflite").exists()]
+            if (task, net) in done or len(files) < 2:
                 continue
             line = {"task": task, "net": net, "method": COSTS, "rows": costs_of(files, FILES / "table.db")}
             with LINES.open("a", encoding="utf-8") as file:
