@@ -123,9 +123,10 @@ class _Build:
         self._image.mkdir()
         with self._progress.task(f"building the image {self._recipe.key}", _STEPS) as task:
             task.update(0, message="fetching Debian's packages")
-            apt = Apt(self._work / "apt", self._archives, self._recipe.mirror, self._recipe.suite)
-            packages = apt.fetch(self._recipe.packages)
-            kernel = apt.fetch_newest_kernel(self._recipe.kernel)
+            with locked(self._archives):  # apt gives up at once where another image's packages are being fetched
+                apt = Apt(self._work / "apt", self._archives, self._recipe.mirror, self._recipe.suite)
+                packages = apt.fetch(self._recipe.packages)
+                kernel = apt.fetch_newest_kernel(self._recipe.kernel)
             task.update(1, message=f"unpacking {len(packages)} packages")
             unpack(packages, self._root)
             write_configuration(self._root, guest_files())
