@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from array import array
 from dataclasses import dataclass
-from typing import Callable, Optional, Tuple
+from typing import Callable, Optional
 
 from edgepress_agent.protocol.messages import BenchmarkPlan
 from edgepress_agent.steadiness import MIN_RUNS, is_steady
@@ -36,7 +36,7 @@ def sample_storage(plan: BenchmarkPlan) -> array[int]:
 class WarmUp:
     """The duration of each run, ns, and whether they became steady; None: the length was fixed, or too few ran."""
 
-    durations_ns: Tuple[int, ...]
+    durations_ns: array[int]
     steady: Optional[bool]
 
 
@@ -54,17 +54,17 @@ def warm_up(invoke: Callable[[], None], plan: BenchmarkPlan, clock: Clock) -> Wa
         durations.append(end - start)
         count, elapsed = len(durations), end - begun
         if elapsed >= plan.max_duration_ns:
-            return WarmUp(tuple(durations), None if count < MIN_RUNS else is_steady(durations))
+            return WarmUp(durations, None if count < MIN_RUNS else is_steady(durations))
         if count < plan.warmup_min_runs or elapsed < plan.warmup_min_ns:
             continue
         if plan.steady_warmup_max_ns is None:
-            return WarmUp(tuple(durations), None)
+            return WarmUp(durations, None)
         if count >= next_test:
             if is_steady(durations):
-                return WarmUp(tuple(durations), True)
+                return WarmUp(durations, True)
             next_test = count + count // 4 + 1
         if elapsed >= plan.steady_warmup_max_ns:
-            return WarmUp(tuple(durations), None if count < MIN_RUNS else is_steady(durations))
+            return WarmUp(durations, None if count < MIN_RUNS else is_steady(durations))
 
 
 class Blocks:
@@ -79,7 +79,7 @@ class Blocks:
 
 def timed_runs(
     invoke: Callable[[], None], plan: BenchmarkPlan, clock: Clock, storage: array[int], blocks: Blocks
-) -> Tuple[int, ...]:
+) -> array[int]:
     """Run until the plan's runs AND its duration are both reached, but no longer than ``max_duration_ns``.
 
     The garbage collector is off meanwhile.
@@ -88,7 +88,8 @@ def timed_runs(
         storage: of :func:`sample_storage`; grown, outside the timed part, if it does not hold them all.
 
     Returns:
-        The duration of each run in order, ns; at least one.
+        The duration of each run in order, ns; at least one. It is ``storage``, cut to them: as numbers of Python's own
+        they would take four times the memory, and be taken for the model's.
     """
     min_runs, min_duration, max_duration = plan.min_runs, plan.min_duration_ns, plan.max_duration_ns
     block_ns = plan.block_ns or max_duration
@@ -119,7 +120,8 @@ def timed_runs(
                     break
             blocks.end(count - first, block_begun, end)
             if over:
-                return tuple(storage[:count])
+                del storage[count:]
+                return storage
             if plan.untimed_between_ns:
                 until = clock() + plan.untimed_between_ns
                 while clock() < until:

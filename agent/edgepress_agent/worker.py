@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from edgepress_agent.counters import own_wait_ns
 from edgepress_agent.faults import Fault, failure_of
@@ -88,8 +88,8 @@ class _Start:
 class _Runs:
     """What came after the first inference."""
 
-    warmup_ns: Tuple[int, ...]
-    samples_ns: Tuple[int, ...]
+    warmup_ns: Sequence[int]
+    samples_ns: Sequence[int]
     involuntary_switches: int
     major_faults: int
     steady: Optional[bool] = None
@@ -141,7 +141,7 @@ def _work(task: Task, speaker: _Speaker, entered_ns: int) -> WorkerResult:
     if task.outputs_path is not None:
         _write_outputs(task.outputs_path, collected)
 
-    status = read_status()  # before psutil is imported and nodes are listed
+    status = read_status()  # before psutil is imported, nodes are listed, and durations become Python's numbers
     speaker.phase("report")
     delegate_nodes, operator_nodes = model.count_nodes()
     return WorkerResult(
@@ -150,8 +150,8 @@ def _work(task: Task, speaker: _Speaker, entered_ns: int) -> WorkerResult:
         load_ns=load_ns,
         allocate_ns=allocate_ns,
         first_ns=first_ns,
-        warmup_ns=runs.warmup_ns,
-        samples_ns=runs.samples_ns,
+        warmup_ns=tuple(runs.warmup_ns),
+        samples_ns=tuple(runs.samples_ns),
         memory=Memory(
             import_rss_bytes=import_rss,
             load_peak_bytes=load_peak,

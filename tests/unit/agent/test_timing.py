@@ -34,11 +34,11 @@ class Inference:
 
 
 def warmed(inference: Inference) -> tuple[int, ...]:
-    return warm_up(inference, PLAN, inference.clock).durations_ns
+    return tuple(warm_up(inference, PLAN, inference.clock).durations_ns)
 
 
 def timed(inference: Inference, plan: object = PLAN) -> tuple[int, ...]:
-    return timed_runs(inference, plan, inference.clock, sample_storage(plan), Blocks())  # type: ignore[arg-type]
+    return tuple(timed_runs(inference, plan, inference.clock, sample_storage(plan), Blocks()))  # type: ignore[arg-type]
 
 
 def test_warm_up_lasts_for_its_runs_and_its_time() -> None:
