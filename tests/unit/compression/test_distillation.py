@@ -88,7 +88,7 @@ def test_plain_layers_that_keep_their_shape_go_with_their_normalization_and_acti
         ("dense0", "16 -> 8 units"),
         ("dense1", "16 -> 8 units"),
     ]
-    assert [name for name in read(student).layers() if name.endswith("2")] == []
+    assert not {"dense2", "norm2", "relu2"} & read(student).layers().keys()
 
 
 def test_a_model_whose_layers_all_change_the_shape_cannot_be_made_shallower():
