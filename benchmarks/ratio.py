@@ -239,14 +239,9 @@ def from_scratch(original: Any, recipe: Any, data: Any, task: Task, seed: int) -
     from edgepress.training.fit import fine_tune
     from edgepress.training.seeds import seeded
 
-    structure = [step.model_copy(update={"epochs": 0, "schedule": "one-shot"}) for step in recipe.step]
-    shape = compress(
-        original,
-        recipe.model_copy(update={"step": tuple(step for step in structure if step.kind == "prune")}),
-        data,
-        task.objective,
-        seed=seed,
-    ).model
+    at_once = {"prune": {"epochs": 0, "schedule": "one-shot"}, "factorize": {"epochs": 0}}
+    structure = tuple(step.model_copy(update=at_once[step.kind]) for step in recipe.step if step.kind in at_once)
+    shape = compress(original, recipe.model_copy(update={"step": structure}), data, task.objective, seed=seed).model
     with seeded(seed):
         fresh = rebuild(read(shape), copy_weights=False)
     last = recipe.step[-1]
