@@ -1,10 +1,10 @@
 """Distillation against the same student trained alone for as long: what each signal gives.
 
-Two networks on the strokes (``tasks/``), three seeds. The student has half of a network's filters. Alone it learns from
-the labels; taught it learns for as many epochs, from the same untrained weights and in the same order of samples, half
-from the labels and half from a signal of the whole network. Differences are paired by seed, their intervals Student's
-over the seeds. Two methods more: the teacher is another student like it, already trained (born-again networks:
-Furlanello et al. 2018), and two students that teach each other (Zhang et al. 2018). All of it goes through
+A ResNet of three blocks on the strokes (``tasks/``), three seeds. The student has half of its filters. Alone it learns
+from the labels; taught it learns for as many epochs, from the same untrained weights and in the same order of samples,
+half from the labels and half from a signal of the whole network. Differences are paired by seed, their intervals
+Student's over the seeds. Two methods more: the teacher is another student like it, already trained (born-again
+networks: Furlanello et al. 2018), and two students that teach each other (Zhang et al. 2018). All of it goes through
 ``compress``. Resumable: each network is a line of JSON, teachers are kept in the user's cache folder.
 
     nice python benchmarks/distillation.py run --seconds 300      # as many networks as that allows, on one core
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resumable import differences, main, read_lines, train_missing, with_interval
-from tasks.nets import EPOCHS, NETS, OBJECTIVE, trained
+from tasks.nets import EPOCHS, OBJECTIVE, residual, trained
 from tasks.strokes import COUNTS, SHA256
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 LINES = RESULTS / "distillation.jsonl"
 TABLE = RESULTS / "distillation.md"
 
+NET = residual.__name__
 SEEDS = (0, 1, 2)
 WIDTH = 0.5
 TEACHER, ALONE = "the teacher", "alone"
@@ -53,7 +54,6 @@ TAUGHT = (*SIGNALS, BORN_AGAIN, MUTUAL)
 class Key:
     """One network to be trained and judged."""
 
-    net: str
     seed: int
     method: str
 
@@ -61,9 +61,8 @@ class Key:
 def keys() -> Iterator[Key]:
     """Everything, seed by seed: a table of fewer seeds is a table of all methods."""
     for seed in SEEDS:
-        for net in NETS:
-            for method in (TEACHER, ALONE, *TAUGHT):
-                yield Key(net, seed, method)
+        for method in (TEACHER, ALONE, *TAUGHT):
+            yield Key(seed, method)
 
 
 def run(seconds: float, stop_file: Path | None) -> None:
@@ -83,10 +82,10 @@ def measure(key: Key, data: TrainingData, test: Split) -> dict[str, Any]:
     from edgepress.training.seeds import seeded
 
     if key.method == TEACHER:
-        model = load_model(trained(key.net, data, seed=key.seed))
+        model = load_model(trained(NET, data, seed=key.seed))
     else:
         with seeded(key.seed):
-            student = NETS[key.net](WIDTH)
+            student = residual(WIDTH)
         if key.method == ALONE:
             model = fine_tune(student, data, OBJECTIVE, epochs=EPOCHS, seed=key.seed).model
         else:
@@ -95,9 +94,9 @@ def measure(key: Key, data: TrainingData, test: Split) -> dict[str, Any]:
                 file = Path(folder) / "teacher.keras"
                 if key.method == MUTUAL:
                     with seeded(key.seed + len(SEEDS)):
-                        NETS[key.net](width).save(file)
+                        residual(width).save(file)
                 else:
-                    file = trained(key.net, data, seed=key.seed + (width < 1) * len(SEEDS), width=width)
+                    file = trained(NET, data, seed=key.seed + (width < 1) * len(SEEDS), width=width)
                 step = DistillStep(
                     kind="distill",
                     signal=SIGNALS.get(key.method, SIGNALS["response"]),
@@ -116,7 +115,7 @@ def measure(key: Key, data: TrainingData, test: Split) -> dict[str, Any]:
 
 def known() -> dict[Key, dict[str, Any]]:
     """What was measured so far."""
-    return {Key(line["net"], line["seed"], line["method"]): line for line in read_lines(LINES)}
+    return {Key(line["seed"], line["method"]): line for line in read_lines(LINES)}
 
 
 def table() -> None:
@@ -137,27 +136,20 @@ def table() -> None:
         "",
         f"{len(set(wanted) & set(found))} of {len(wanted)} networks trained.",
     ]
-    for net in NETS:
-        text += [
-            "",
-            f"## {net}",
-            "",
-            "| student | parameters | accuracy | gained on alone | s |",
-            "|---|--:|--:|--:|--:|",
+    text += ["", "| student | parameters | accuracy | gained on alone | s |", "|---|--:|--:|--:|--:|"]
+    for method in (TEACHER, ALONE, *TAUGHT):
+        lines = [found[key] for seed in SEEDS if (key := Key(seed, method)) in found]
+        if not lines:
+            continue
+        pairs = [(Key(seed, method), Key(seed, ALONE)) for seed in SEEDS]
+        cells = [
+            method,
+            f"{lines[0]['parameters']:,}",
+            with_interval([line["accuracy"] for line in lines]),
+            with_interval(differences(found, pairs)) if method in TAUGHT else "",
+            f"{min(line['seconds'] for line in lines):.0f}",
         ]
-        for method in (TEACHER, ALONE, *TAUGHT):
-            lines = [found[key] for seed in SEEDS if (key := Key(net, seed, method)) in found]
-            if not lines:
-                continue
-            pairs = [(Key(net, seed, method), Key(net, seed, ALONE)) for seed in SEEDS]
-            cells = [
-                method,
-                f"{lines[0]['parameters']:,}",
-                with_interval([line["accuracy"] for line in lines]),
-                with_interval(differences(found, pairs)) if method in TAUGHT else "",
-                f"{min(line['seconds'] for line in lines):.0f}",
-            ]
-            text.append(f"| {' | '.join(cells)} |")
+        text.append(f"| {' | '.join(cells)} |")
     TABLE.write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
