@@ -238,6 +238,7 @@ def _origin(context: StepContext, keep: bool) -> dict[str, Any]:
         "model": model_fingerprint(context.original),
         "data": sha256_of_arrays(array for split in splits for array in (*split.inputs, *split.targets)),
         "objective": context.objective.as_dict(),
+        "optimizer": str(context.objective.optimizer),  # with its momentum and the like
         "conversion": dataclasses.asdict(context.conversion),
         "channel_multiple": channel_multiple(context.judge, context.conversion.format),
         "seed": context.seed,

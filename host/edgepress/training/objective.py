@@ -104,7 +104,7 @@ def objective_of(
     training = training or Training()
     if metric is not None:
         metric_named(metric)
-    activations = [_last_activation(tensor) for tensor in model.outputs]
+    activations = [last_activation(tensor) for tensor in model.outputs]
     targets = dataset.train.targets
     compiled = model.get_compile_config() if model.compiled and model.loss is not None else {}
     weights: tuple[float, ...] = ()
@@ -147,14 +147,14 @@ def _output_names(model: Any) -> list[str]:
     return [tensor._keras_history.operation.name for tensor in model.outputs]
 
 
-def _last_activation(tensor: Any) -> str:
+def last_activation(tensor: Any) -> str:
     """Name of the activation that makes an output: ``softmax``, ``sigmoid``, ``linear`` or another."""
     layer = tensor._keras_history.operation
     if type(layer).__name__ == "FakeQuant":  # it rounds what the layer before it makes
-        return _last_activation(layer._inbound_nodes[tensor._keras_history.node_index].input_tensors[0])
+        return last_activation(layer._inbound_nodes[tensor._keras_history.node_index].input_tensors[0])
     inner = getattr(layer, "_functional", None) or layer
     if inner is not layer or hasattr(inner, "_nodes_by_depth"):  # a nested model: look at its own output
-        return _last_activation(inner.outputs[tensor._keras_history.tensor_index])
+        return last_activation(inner.outputs[tensor._keras_history.tensor_index])
     if type(layer).__name__ == "Softmax":
         return "softmax"
     activation = getattr(layer, "activation", None)

@@ -171,7 +171,7 @@ def test_the_report_has_the_scores_of_each_class_by_its_name(model):
     assert sum(one.samples for one in classes) == len(named.val)
 
 
-@pytest.mark.parametrize("change", ["seed", "data", "model", "objective"])
+@pytest.mark.parametrize("change", ["seed", "data", "model", "objective", "optimizer"])
 def test_nothing_is_taken_over_where_the_origin_differs(change, model, dataset, tmp_path, steps_run):
     compressed(model, dataset, PRUNE, checkpoints=tmp_path)
 
@@ -180,6 +180,9 @@ def test_nothing_is_taken_over_where_the_origin_differs(change, model, dataset, 
     objective = objective_of(model, dataset)
     if change == "objective":
         objective = dataclasses.replace(objective, learning_rate=1e-4)
+    elif change == "optimizer":  # of the same class
+        optimizer = keras.optimizers.serialize(keras.optimizers.Adam(objective.learning_rate, beta_1=0.5))
+        objective = dataclasses.replace(objective, optimizer=optimizer)
     compress(
         other_model,
         Recipe(name="test", step=(PRUNE,)),

@@ -15,7 +15,7 @@ from edgepress.compression.distillation.signals import (
     mean_answer,
     response,
 )
-from edgepress.compression.distillation.step import distill, guidance_of
+from edgepress.compression.distillation.step import check_files, distill, guidance_of
 from edgepress.compression.distillation.students import scaled
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import copy_of
@@ -400,6 +400,17 @@ def test_models_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path,
 
     with pytest.raises(CompressionError, match="teacher and student do not fit"):
         compress(model, Recipe(name="r", step=steps), FLAT.training, objective_of(model, FLAT))
+
+
+@pytest.mark.parametrize("named", ["teacher", "student"])
+def test_a_model_that_ends_in_logits_is_refused_beside_one_that_ends_in_probabilities(named, tmp_path):
+    inputs = keras.Input((6,))
+    file = tmp_path / "other.keras"
+    keras.Model(inputs, layers.Dense(3)(inputs)).save(file)
+    word = {"teacher": (str(file),)} if named == "teacher" else {"student": str(file)}
+
+    with pytest.raises(CompressionError, match=r"other\.keras ends in linear, the model in softmax"):
+        check_files(DistillStep(kind="distill", **word), made(dense_net))
 
 
 def test_models_of_several_inputs_and_outputs_of_several_kinds_are_taught():

@@ -17,6 +17,7 @@ from edgepress.errors import CompressionError
 from edgepress.models import load_model, model_sha256
 from edgepress.training.fit import fine_tune
 from edgepress.training.guidance import Guidance
+from edgepress.training.objective import last_activation
 
 
 def distill(model: Any, settings: DistillStep, context: StepContext) -> StepOutcome:
@@ -53,11 +54,19 @@ def check_files(settings: DistillStep, original: Any) -> None:
     """Check that the models that a step names go with the model that is compressed.
 
     Raises:
-        CompressionError: they take or give other shapes. ModelError: a file cannot be used.
+        CompressionError: they take or give other shapes, or one gives probabilities where another gives logits.
+            ModelError: a file cannot be used.
     """
     files = [*settings.teacher, *([settings.student] if isinstance(settings.student, str) else [])]
     for file in files:
-        check_pair(load_model(Path(file)), original)
+        named = load_model(Path(file))
+        check_pair(named, original)
+        ends = [[last_activation(tensor) for tensor in model.outputs] for model in (named, original)]
+        if ends[0] != ends[1]:
+            raise CompressionError(
+                f"teacher and student do not fit: {Path(file).name} ends in {', '.join(ends[0])}, the model in "
+                f"{', '.join(ends[1])}. Outputs are compared, and judged by one loss: let both end alike"
+            )
 
 
 def check_pair(teacher: Any, student: Any) -> None:

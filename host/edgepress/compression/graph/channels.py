@@ -236,7 +236,8 @@ def channels_of(graph: Graph, rule_for: Callable[[Any], Rule | None]) -> Channel
     first_calls: dict[str, Binding] = {}
     for node in graph.nodes:
         call = Call(node, graph, bindings, state)
-        rule = rule_for(node.operation)
+        # A layer that Keras has quantized has other weights than its rule speaks of.
+        rule = None if getattr(node.operation, "quantization_mode", None) else rule_for(node.operation)
         binding = (rule(call) if rule is not None else None) or _unknown(call, state)
         if binding.moved is None:
             _freeze_moved(call.moved, f"it meets {_named(node)} on an axis before the last", state)

@@ -25,6 +25,7 @@ class Custom(layers.Layer):
         (lambda: then(layers.Lambda(lambda x: x, name="any"), layers.Conv2D(2, 1)), "any (Lambda)"),
         (lambda: then(layers.MaxPooling2D(data_format="channels_first", name="pool")), "pool (MaxPooling2D)"),
         (lambda: then(layers.BatchNormalization(axis=1), layers.Conv2D(2, 1)), "axis 1"),
+        (lambda: then(layers.BatchNormalization(renorm=True, name="again"), layers.Conv2D(2, 1)), "again (BatchNorm"),
         (lambda: then(layers.LayerNormalization(axis=[1, 3]), layers.Conv2D(2, 1)), "axis [1, 3]"),
         (lambda: then(layers.Normalization(axis=1, name="rows"), layers.Conv2D(2, 1)), "rows (Normalization)"),
         (lambda: then(layers.Reshape((12, 8, 3), name="cut"), layers.Conv2D(2, 1), shape=(8, 8, 2)), "cut (Reshape)"),
@@ -73,3 +74,10 @@ def test_a_layer_that_is_shared_by_a_call_without_a_rule_is_left_alone():
     outputs = layers.Add()([shared(inputs), shared(inputs, initial_state=[state, state])])
 
     assert "shared" in frozen(keras.Model([inputs, state], layers.Dense(2)(outputs)))["shared"]
+
+
+def test_a_layer_that_keras_has_quantized_is_left_alone():
+    model = then(layers.Dense(5, name="eighth"), layers.Conv2D(2, 1))
+    model.get_layer("eighth").quantize("int8")
+
+    assert "eighth (Dense), for which there is no rule" in frozen(model)["conv"]

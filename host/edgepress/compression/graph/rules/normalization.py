@@ -14,8 +14,10 @@ _layers = keras.layers
 
 
 @channel_rule(_layers.BatchNormalization)
-def _batch_norm(call: Call) -> Binding:
+def _batch_norm(call: Call) -> Binding | None:
     layer, (inputs, *_) = call.layer, call.inputs
+    if getattr(layer, "renorm", False):  # Keras 3.15: three more statistics
+        return None
     if not on_channels(layer.axis, call):
         return _not_on_channels(call)
     count = len(layer.get_weights())
