@@ -54,8 +54,7 @@ def test_splits_of_a_seed_are_the_same_and_of_another_are_not(ratio):
 @pytest.mark.parametrize("net", ["LeNet-300-100", "LeNet-5"])
 def test_the_recipe_makes_a_file_fifty_times_smaller(ratio, net, worker_pool, tmp_path):
     task = ratio.TASKS["digits"]
-    key = ratio.Key("digits", net, 0, ratio.OURS)
-    untrained = ratio.recipe_of(key).replace('schedule = "gradual"\n', "")
+    untrained = ratio.recipe_of(net).replace('schedule = "gradual"\n', "")
     recipe = parse_recipe(untrained, source="the benchmark", default_name="small")
     steps = [step.model_copy(update={"epochs": 0}) for step in recipe.step if step.kind != "distill"]
     recipe = recipe.model_copy(update={"step": tuple(steps)})
