@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from edgepress_agent import governor
 from edgepress_agent.affinity import split_cpus
@@ -36,7 +36,7 @@ COOL_DOWN_POLL_S = 2.0
 
 
 def interleaved(
-    configurations: int, processes: int, seed: int, more: Callable[[int], Sequence[int]] = lambda _: ()
+    configurations: int, processes: int, seed: Union[int, str], more: Callable[[int], Sequence[int]] = lambda _: ()
 ) -> Iterator[Tuple[int, int]]:
     """Yield the order of a session as pairs (round, configuration): each round has every configuration once.
 
@@ -52,6 +52,11 @@ def interleaved(
             yield round_, index
         round_ += 1
         indices = list(range(configurations)) if round_ < processes else list(more(round_))
+
+
+def order_seed(plan: BenchmarkPlan, job_id: str) -> str:
+    """Return what the order of a job is drawn from: no two jobs of a plan have one, and a report tells its own."""
+    return f"{plan.seed} {job_id}"
 
 
 def run(job: RunningJob) -> None:
@@ -81,7 +86,8 @@ def run(job: RunningJob) -> None:
 
     states.append(read_board_state(system))
     try:
-        for position, (round_, index) in enumerate(interleaved(len(sessions), plan.processes, plan.seed, unsettled)):
+        order = interleaved(len(sessions), plan.processes, order_seed(plan, job.folder.job_id), unsettled)
+        for position, (round_, index) in enumerate(order):
             cool_down.wait(position, total)
             job.progress(position, total, f"process {position + 1} of {'at most ' * (most > plan.processes)}{total}")
             left = job.seconds_left(plan.job_deadline_s)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Callable, Dict, Optional, Tuple
@@ -68,7 +69,7 @@ def main(directory: Path, home: Home) -> int:
             started_unix_ns=begun,
             ended_unix_ns=time.time_ns(),
             agent_version=__version__,
-            facts=facts,
+            facts=_as_measured(facts, findings),
             plan=spec.plan,
             runs=tuple(findings.runs),
             evaluation=findings.evaluation,
@@ -91,6 +92,13 @@ def _wait_for_board(folder: JobFolder, lock: BoardLock, requested_by: str) -> No
             folder.change_state(waits_for=holder, message=f"waits for {holder.requested_by or 'another job'}")
             shown = holder
         time.sleep(QUEUE_POLL_S)
+
+
+def _as_measured(facts: Optional[DeviceFacts], findings: Findings) -> Optional[DeviceFacts]:
+    """The board with the governor that it was measured with, which a job may set and put back."""
+    if facts is None or not findings.states:
+        return facts
+    return replace(facts, governor=findings.states[0].governor)
 
 
 def _verdict(error: BaseException) -> Tuple[str, Failure]:

@@ -12,7 +12,7 @@ _SELF = Path("/proc/self")
 
 
 def parse_status(text: str) -> Dict[str, int]:
-    """Return the "kB" fields of ``/proc/<pid>/status`` in bytes, e.g. ``{"VmHWM": 12713984, ...}``."""
+    """Return the "kB" fields of ``/proc/<pid>/status`` or ``smaps_rollup`` in bytes: ``{"VmHWM": 12713984, ...}``."""
     fields = {}
     for line in text.splitlines():
         name, _, value = line.partition(":")
@@ -59,7 +59,11 @@ def parse_smaps(text: str, path: str) -> int:
 def proportional_bytes() -> Optional[int]:
     """Return the proportional set size, or None where psutil or the kernel cannot tell. Takes milliseconds."""
     try:
-        import psutil
+        return parse_status((_SELF / "smaps_rollup").read_text(errors="replace"))["Pss"]
+    except (OSError, KeyError):  # a kernel before 4.14
+        pass
+    try:
+        import psutil  # only now: it is some MiB itself
     except ImportError:
         return None
     try:

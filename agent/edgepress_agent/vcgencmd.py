@@ -63,12 +63,6 @@ def parse_clock(text: str) -> Optional[int]:
     return int(match.group(1)) or None if match else None
 
 
-def parse_temperature(text: str) -> Optional[float]:
-    """Read ``temp=48.3'C``."""
-    match = re.fullmatch(r"temp=(-?\d+(?:\.\d+)?)'C", text.strip())
-    return float(match.group(1)) if match else None
-
-
 def parse_power(text: str) -> Optional[float]:
     """Read ``pmic_read_adc`` in both forms that firmwares print; return the board's power in W.
 

@@ -141,7 +141,18 @@ def _work(task: Task, speaker: _Speaker, entered_ns: int) -> WorkerResult:
     if task.outputs_path is not None:
         _write_outputs(task.outputs_path, collected)
 
-    status = read_status()  # before psutil is imported, nodes are listed, and durations become Python's numbers
+    status = read_status()  # all memory before nodes are listed, and durations become Python's numbers
+    memory = Memory(
+        import_rss_bytes=import_rss,
+        load_peak_bytes=load_peak,
+        peak_rss_bytes=max(load_peak, first_peak, status["VmHWM"]),
+        swap_bytes=status.get("VmSwap", 0),
+        pss_bytes=proportional_bytes(),
+        first_peak_bytes=first_peak,
+        steady_peak_bytes=status["VmHWM"],
+        file_bytes=status.get("RssFile"),
+        model_file_bytes=mapped_bytes(task.model_path),
+    )
     speaker.phase("report")
     delegate_nodes, operator_nodes = model.count_nodes()
     return WorkerResult(
@@ -152,17 +163,7 @@ def _work(task: Task, speaker: _Speaker, entered_ns: int) -> WorkerResult:
         first_ns=first_ns,
         warmup_ns=tuple(runs.warmup_ns),
         samples_ns=tuple(runs.samples_ns),
-        memory=Memory(
-            import_rss_bytes=import_rss,
-            load_peak_bytes=load_peak,
-            peak_rss_bytes=max(load_peak, first_peak, status["VmHWM"]),
-            swap_bytes=status.get("VmSwap", 0),
-            pss_bytes=proportional_bytes(),
-            first_peak_bytes=first_peak,
-            steady_peak_bytes=status["VmHWM"],
-            file_bytes=status.get("RssFile"),
-            model_file_bytes=mapped_bytes(task.model_path),
-        ),
+        memory=memory,
         peak_was_reset=peak_was_reset,
         involuntary_switches=runs.involuntary_switches,
         major_faults=runs.major_faults,

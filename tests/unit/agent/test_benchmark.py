@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress_agent.benchmark import interleaved
+from edgepress_agent.benchmark import interleaved, order_seed
 from edgepress_agent.home import Home
 from edgepress_agent.protocol.messages import JobReport
 from edgepress_agent.protocol.tensors import encode_arrays
@@ -41,14 +41,15 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> JobReport:
         )
 
 
-def test_configurations_are_measured_in_the_order_of_the_plan(report: JobReport) -> None:
+def test_configurations_are_measured_in_an_order_of_their_own_job(report: JobReport) -> None:
     assert report.status == "ended"
     assert report.failure is None
     assert report.plan == QUICK
     ran = sorted(
         (process.order, process.index, number) for number, run in enumerate(report.runs) for process in run.processes
     )
-    assert [(index, number) for _, index, number in ran] == list(interleaved(3, QUICK.processes, QUICK.seed))
+    seed = order_seed(QUICK, report.job_id)
+    assert [(index, number) for _, index, number in ran] == list(interleaved(3, QUICK.processes, seed))
     assert [order for order, _, _ in ran] == list(range(6))
 
 

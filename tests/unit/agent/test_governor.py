@@ -10,6 +10,7 @@ import pytest
 
 from edgepress_agent import governor
 from edgepress_agent.home import Home
+from support.agent_process import AgentProcess, benchmark, configuration
 from support.made_up_board import make_board
 
 GOVERNOR = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor"
@@ -47,13 +48,25 @@ def test_it_is_set_for_all_cpus_and_put_back(
 def test_the_next_agent_undoes_what_a_killed_job_has_left(
     root: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from support.agent_process import AgentProcess
-
     sudo(tmp_path, monkeypatch)
     governor.set_performance(home, root)
     monkeypatch.setenv("EDGEPRESS_SYSTEM_ROOT", str(root))
     with AgentProcess(home.root, tmp_path / "lock") as agent:
         agent.call("hello")
+    assert governors(root) == ["ondemand", "ondemand"]
+
+
+def test_a_measurement_says_by_which_governor_it_was_taken_and_puts_the_old_one_back(
+    root: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sudo(tmp_path, monkeypatch)
+    monkeypatch.setenv("EDGEPRESS_SYSTEM_ROOT", str(root))
+    with AgentProcess(home.root, tmp_path / "lock") as agent:
+        model = agent.push_model("dense_float32.tflite")
+        report = agent.run(benchmark(configuration(model), set_governor=True))
+    assert report.failure is None
+    assert report.facts is not None
+    assert report.facts.governor == "performance"
     assert governors(root) == ["ondemand", "ondemand"]
 
 

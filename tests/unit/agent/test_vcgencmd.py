@@ -38,11 +38,9 @@ def test_throttle_bits(text: str, bits: int | None) -> None:
     assert vcgencmd.parse_throttled(text) == bits
 
 
-def test_clock_and_temperature() -> None:
+def test_the_clock_in_hertz_and_none_for_zero() -> None:
     assert vcgencmd.parse_clock("frequency(48)=1500398464\n") == 1_500_398_464
     assert vcgencmd.parse_clock("frequency(0)=0\n") is None
-    assert vcgencmd.parse_temperature("temp=48.3'C\n") == 48.3
-    assert vcgencmd.parse_temperature("error=1") is None
 
 
 def test_power_is_the_sum_over_rails_that_have_both_voltage_and_current() -> None:
@@ -57,7 +55,7 @@ def test_boards_without_a_power_chip_have_no_power() -> None:
 
 @given(st.text())
 def test_no_text_is_too_strange(text: str) -> None:
-    for parse in (vcgencmd.parse_throttled, vcgencmd.parse_clock, vcgencmd.parse_temperature, vcgencmd.parse_power):
+    for parse in (vcgencmd.parse_throttled, vcgencmd.parse_clock, vcgencmd.parse_power):
         parse(text)
 
 
