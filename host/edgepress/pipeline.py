@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress import boards
 from edgepress.artifacts import Artifact, Source, make_artifact
-from edgepress.benchmarking.calibration import load_calibration
-from edgepress.benchmarking.comparison import LEAST_ROUNDS, Comparison, compare_runs
+from edgepress.benchmarking.comparison import LEAST_ROUNDS, Claim, Comparison, compare_runs
+from edgepress.benchmarking.floor import session_floor
+from edgepress.benchmarking.interference import fixed_clock_hz
 from edgepress.benchmarking.plans import PLANS
 from edgepress.boards import Outcome, Terms
 from edgepress.confirmation import Candidate, Trial, judged_value
@@ -241,13 +243,13 @@ def compare(
     outcome = bench((a, b), devices=(device,), plan=plan, least_processes=LEAST_ROUNDS, progress=progress, **settings)
     if outcome.failures:
         raise outcome.failures[0].error
-    first = outcome.rows[0]
-    way = (first.runtime, first.runtime_version, first.threads, first.delegate)
-    same = [row for row in outcome.rows if (row.runtime, row.runtime_version, row.threads, row.delegate) == way]
-    runs = [row.evidence.run for row in same if row.evidence is not None]
-    calibration = load_calibration(device, first.physical_device)
-    stable = all(row.verdict == "stable" for row in same)
-    return outcome, compare_runs(runs[0], runs[1], calibration.floor if calibration else None, stable=stable)
+    way = attrgetter("runtime", "runtime_version", "threads", "delegate")
+    rows = [row for row in outcome.rows if way(row) == way(outcome.rows[0])]
+    one, other = (row.evidence for row in rows if row.evidence is not None)
+    unstable = any(row.verdict != "stable" for row in rows)
+    doubt = Claim.EMULATED if rows[0].emulated else Claim.WITHHELD if unstable else None
+    floor, max_hz = session_floor(device, rows[0].physical_device), fixed_clock_hz(one.facts)
+    return outcome, compare_runs(one.run, other.run, floor, one.states, max_hz, doubt=doubt)
 
 
 def cache_folder(cache: Path | None) -> Path:

@@ -1,7 +1,7 @@
 """How much a board differs from itself: the same file against itself, in one session and from session to session.
 
-Kept in ``calibrations.json`` beside the inventory, by the board's own identity: a board that was exchanged behind a
-name is not calibrated.
+Kept in ``calibrations.json`` beside the inventory, by the device's name and with the board's own identity: a board that
+was exchanged behind a name is not calibrated.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepress.benchmarking import session
 from edgepress.benchmarking.comparison import LEAST_ROUNDS, compare_runs
+from edgepress.benchmarking.interference import fixed_clock_hz
 from edgepress.benchmarking.session import Way
 from edgepress.benchmarking.statistics import summarize
 from edgepress.devices.inventory import Inventory
@@ -74,7 +75,8 @@ def calibrate(
             task.update(number)
             report = session.measure_setups(device, [(model, way)] * 2, replace(longer, seed=number), progress=shown)
             first, second = (session.require_samples(run, device.name, report.job_id) for run in report.runs)
-            ratios.append(compare_runs(first, second, None).ratio.value)
+            seen = compare_runs(first, second, None, report.states, fixed_clock_hz(report.facts))
+            ratios.append(seen.ratio.value)
             medians.append(summarize(first).p50_ns)
             session.acknowledge(device, report)
     found = Calibration(

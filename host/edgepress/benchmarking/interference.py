@@ -150,6 +150,15 @@ def kept_samples(report: RunReport, interference: Interference) -> list[tuple[in
     return [tuple(kept) for kept in samples]
 
 
+def samples_by_round(
+    report: RunReport, states: Sequence[BoardState] = (), max_hz: int | None = None
+) -> dict[int, tuple[int, ...]]:
+    """Return the samples (ns) that make the headline by round, in order; the arguments of :func:`find_interference`."""
+    kept = kept_samples(report, find_interference(report, states, max_hz))
+    rounds = {run.index: samples for run, samples in zip(report.processes, kept, strict=True) if samples}
+    return dict(sorted(rounds.items()))
+
+
 def _duration(block: SampleBlock) -> int:
     return max(0, block.ended_ns - block.started_ns)
 

@@ -28,8 +28,8 @@ CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 2000
 
 # A percentile is stated only when so many samples were taken that one sample above it still leaves 99 % confidence
-# (MLPerf Inference rules, appendix "Early Stopping Criterion", with d = 0, c = 0.99, t = 1). p5 is p95 turned over.
-MIN_SAMPLES = {5: 130, 90: 64, 95: 130, 99: 662}
+# (MLPerf Inference rules, appendix "Early Stopping Criterion", with d = 0, c = 0.99, t = 1).
+MIN_SAMPLES = {90: 64, 95: 130, 99: 662}
 
 MODE_GAP = 0.05
 OUTLIER_SCORE = 14.826
@@ -45,7 +45,7 @@ class LatencySummary:
     Attributes:
         samples, processes: how many inferences were timed, in how many worker processes.
         p50_ns: median of all samples; ``p50_low_ns`` and ``p50_high_ns`` bound it.
-        p5_ns, p90_ns, p95_ns, p99_ns: percentiles of all samples.
+        p90_ns, p95_ns, p99_ns: percentiles of all samples.
         process_medians_ns: the median of each process, in the order they ran: two clusters mean a bimodal machine.
         process_spread: coefficient of variation of these medians.
         drift: relative change from the first third of a process's samples to the last (median over processes).
@@ -59,7 +59,6 @@ class LatencySummary:
     p50_ns: int
     p50_low_ns: int | None
     p50_high_ns: int | None
-    p5_ns: int | None
     p90_ns: int | None
     p95_ns: int | None
     p95_low_ns: int | None
@@ -73,13 +72,6 @@ class LatencySummary:
     modes: tuple[Mode, ...] = ()
     outliers: int = 0
     retention: float | None = None
-
-    @property
-    def half_width(self) -> float | None:
-        """The longer side of the median's interval as a fraction of the median."""
-        if self.p50_low_ns is None or self.p50_high_ns is None or self.p50_ns <= 0:
-            return None
-        return max(self.p50_high_ns - self.p50_ns, self.p50_ns - self.p50_low_ns) / self.p50_ns
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,6 @@ def summarize(report: RunReport, seed: int = 0, interference: Interference | Non
         p50_ns=percentile(pooled, 50),
         p50_low_ns=p50_low,
         p50_high_ns=p50_high,
-        p5_ns=_percentile_if_enough(pooled, 5),
         p90_ns=_percentile_if_enough(pooled, 90),
         p95_ns=p95,
         p95_low_ns=p95_low,
@@ -211,6 +202,13 @@ def independent_ratio(numerator: Sequence[Sequence[int]], denominator: Sequence[
 
 def _sorted_samples(by_process: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
     return [np.sort(np.asarray(samples, np.int64)) for samples in by_process]
+
+
+def whiskers(pooled: NDArray[np.int64]) -> tuple[float, float]:
+    """Return p5 and p95 of samples for a picture; of fewer than tell these, the smallest and the largest."""
+    ends = (0.05, 0.95) if len(pooled) >= MIN_SAMPLES[95] else (0.0, 1.0)
+    low, high = np.quantile(pooled, ends, method="inverted_cdf").tolist()
+    return low, high
 
 
 def _percentile_if_enough(pooled: NDArray[np.int64], percent: int) -> int | None:

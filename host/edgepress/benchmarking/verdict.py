@@ -238,7 +238,7 @@ def _unstable(report: RunReport, summary: LatencySummary) -> Iterator[Measuremen
     if summary.p95_ns is not None and summary.p95_ns > TAIL_LIMIT * summary.p50_ns > 0:
         yield MeasurementWarning(
             "long-tail",
-            f"one run in twenty takes {summary.p95_ns / summary.p50_ns:.1f} times the median or more: something else "
-            "runs on the board",
+            f"one run in twenty takes {summary.p95_ns / summary.p50_ns:.1f} times the median or more: stop what else "
+            "runs on the board, or measure with `--plan standard`",
             {"p50_ns": summary.p50_ns, "p95_ns": summary.p95_ns},
         )

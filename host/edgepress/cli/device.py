@@ -172,6 +172,10 @@ def show(name: str, as_json: bool) -> None:
         for key, figure in profile:
             if isinstance(figure, Figure):
                 click.echo(f"  {key} = {figure.value} ({figure.status}: {figure.source})")
+        for one in profile.reference_latency:
+            click.echo(
+                f"  {one.model} {one.format}, {one.threads} threads: {one.latency_ms:g} ms ({one.status}: {one.source})"
+            )
 
 
 @device.command(epilog="Example: edgepress device remove pi4")

@@ -174,11 +174,8 @@ def _p50(_: Context) -> Spec:
 
 def _interval(_: Context) -> Spec:
     def cell(line: Line) -> Cell:
-        row = line.row
-        low, high = row.latency_p50_low_ns, row.latency_p50_high_ns
-        if low is None or high is None or not row.latency_p50_ns:
-            return Cell(NOTHING)
-        return Cell(f"{max(high - row.latency_p50_ns, row.latency_p50_ns - low) / row.latency_p50_ns:.1%}", "dim")
+        half = line.row.p50_half_width
+        return Cell(NOTHING) if half is None else Cell(f"{half:.1%}", "dim")
 
     return Spec("± of p50", cell, short="±", dropped=0)
 

@@ -3,7 +3,7 @@
 Latency is compared by the stored raw samples, processes being the unit of repetition. Inside a session processes are
 paired; between sessions the interval alone would promise too much, since boards differ from session to session by more
 than processes do inside one: a change must exceed the board's noise floor as well
-(:func:`edgepress.benchmarking.floor.noise_floor`).
+(:func:`edgepress.benchmarking.floor.noise_floor`); inside one, twice what the same file differs from itself there.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from edgepress.benchmarking.floor import noise_floor
-from edgepress.benchmarking.interference import find_interference, fixed_clock_hz, kept_samples
+from edgepress.benchmarking.comparison import MATERIAL, threshold_of
+from edgepress.benchmarking.floor import noise_floor, session_floor
+from edgepress.benchmarking.interference import fixed_clock_hz, samples_by_round
 from edgepress.benchmarking.statistics import Ratio, independent_ratio, paired_ratio
 from edgepress.errors import TableError
 from edgepress.table.conditions import unlike
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     EvidenceOf = Callable[[str], Evidence]
 
-# MLPerf audit guidelines call results that differ by 2 % materially different: less is not worth a word.
-MATERIAL = 0.02
 # What two rows must have in common to be a pair, unless it is what is being compared.
 PAIRED_BY = (
     "model",
@@ -202,17 +201,16 @@ def _latency(evidence: EvidenceOf, before: Result, after: Result, same_session: 
 
 
 def _needed(before: Result, after: Result, same_session: bool) -> float:
+    boards = {(row.device, row.physical_device) for row in (before, after)}
     if same_session:
-        return MATERIAL
-    return max(MATERIAL, noise_floor(before.device), noise_floor(after.device))
+        return max(threshold_of(session_floor(*board)) for board in boards)
+    return max(MATERIAL, *(noise_floor(*board) for board in boards))
 
 
 def _samples(evidence: EvidenceOf, row: Result) -> list[Sequence[int]]:
     """What makes the headline, by process, in the order of the rounds."""
     seen = evidence(row.id)
-    kept = kept_samples(seen.run, find_interference(seen.run, seen.states, fixed_clock_hz(seen.facts)))
-    by_round = sorted(zip(seen.run.processes, kept, strict=True), key=lambda pair: pair[0].index)
-    return [samples for _, samples in by_round if samples]
+    return list(samples_by_round(seen.run, seen.states, fixed_clock_hz(seen.facts)).values())
 
 
 def _ratio(above: list[Sequence[int]], below: list[Sequence[int]], same_session: bool) -> Ratio | None:

@@ -107,7 +107,7 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
 
 def _series(rows: Sequence[Result]) -> Series:
     values = [max(row.latency_p50_ns, 1) for row in rows]
-    floor = noise_floor(rows[-1].device)
+    floor = noise_floor(rows[-1].device, rows[-1].physical_device)
     pieces = find_pieces(values, [_weight(row) for row in rows], floor)
     levels = [piece for piece in pieces if piece.stop - piece.start > 1]  # one odd session is no level
     steps = tuple(

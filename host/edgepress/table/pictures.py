@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepress.benchmarking.statistics import whiskers
 from edgepress.errors import MissingPackageError, TableError
 from edgepress.table.conditions import unlike
 from edgepress.table.history import histories
@@ -123,15 +124,19 @@ def _latency(store: ResultStore, rows: Sequence[Result], axes: Any) -> None:
     shown = [row for row in _newest(rows) if not row.is_foreign]
     runs = [store.evidence(row.id).run for row in shown]
     pooled = [np.concatenate([process.samples_ns for process in run.processes if process.samples_ns]) for run in runs]
-    scale, unit = _unit([int(np.quantile(samples, 0.95)) for samples in pooled])
-    drawn = axes.boxplot(
-        [samples / scale for samples in pooled],
-        orientation="horizontal",
-        whis=(5, 95),
-        showfliers=False,
-        tick_labels=_names(shown),
-        patch_artist=True,
-        medianprops={"color": "white"},
+    ends = [whiskers(samples) for samples in pooled]
+    scale, unit = _unit([int(high) for _, high in ends])
+    boxes = [
+        {
+            **dict(zip(("q1", "med", "q3"), (np.quantile(samples, (0.25, 0.5, 0.75)) / scale).tolist(), strict=True)),
+            "whislo": low / scale,
+            "whishi": high / scale,
+            "label": name,
+        }
+        for samples, (low, high), name in zip(pooled, ends, _names(shown), strict=True)
+    ]
+    drawn = axes.bxp(
+        boxes, orientation="horizontal", showfliers=False, patch_artist=True, medianprops={"color": "white"}
     )
     for box in drawn["boxes"]:
         box.set(facecolor=_BLUE, edgecolor=_BLUE)
@@ -140,7 +145,7 @@ def _latency(store: ResultStore, rows: Sequence[Result], axes: Any) -> None:
         axes.scatter(medians, [place] * len(medians), s=10, color=_RED, zorder=3)
     axes.set_xlim(left=0)
     axes.invert_yaxis()
-    axes.set_xlabel(f"latency ({unit}); whiskers p5 to p95, dots: medians of processes")
+    axes.set_xlabel(f"latency ({unit}); whiskers p5 to p95 or all, dots: medians of processes")
 
 
 def _phases(store: ResultStore, rows: Sequence[Result], axes: Any) -> None:

@@ -220,6 +220,12 @@ class Result:
         return self.origin != MEASURED
 
     @property
+    def p50_half_width(self) -> float | None:
+        """The longer side of the median's interval as a fraction of the median."""
+        low, high, p50 = self.latency_p50_low_ns, self.latency_p50_high_ns, self.latency_p50_ns
+        return None if low is None or high is None or not p50 else max(high - p50, p50 - low) / p50
+
+    @property
     def id(self) -> str:
         """Identity of the row: recording the same measurement twice, as after a lost link, gives one row."""
         return content_hash([self.physical_device, self.session, self.position])

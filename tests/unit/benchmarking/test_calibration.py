@@ -59,7 +59,8 @@ def test_it_is_found_again_by_name_unless_it_is_another_board(monkeypatch: pytes
     found = calibrate(board(), cast(Any, tflite_model()), PLANS["quick"], sessions=2)
     assert load_calibration("pi4") == load_calibration("pi4", "ab") == found
     assert load_calibration("pi4", "cd") is None
-    assert noise_floor("pi4") == pytest.approx(0.03)
+    assert noise_floor("pi4", "ab") == noise_floor("pi4") == pytest.approx(0.03)
+    assert noise_floor("pi4", "cd") == DEFAULT_FLOOR
 
 
 def test_calibrations_of_several_devices_stand_side_by_side(inventory: Path) -> None:

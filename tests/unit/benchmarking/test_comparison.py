@@ -31,11 +31,10 @@ def test_an_interval_without_1_and_twice_the_floor_are_both_needed(
     assert judge_ratio(ratio, floor).claim is claim
 
 
-@pytest.mark.parametrize(
-    ("ratio", "claim"), [(Ratio(1.5, 1.4, 1.6), Claim.WITHHELD), (Ratio(1.01, 0.99, 1.03), Claim.NONE)]
-)
-def test_rows_that_are_not_stable_are_no_ground_for_a_claim(ratio: Ratio, claim: Claim) -> None:
-    assert judge_ratio(ratio, None, stable=False).claim is claim
+@pytest.mark.parametrize("doubt", [Claim.WITHHELD, Claim.EMULATED])
+def test_rows_that_are_not_stable_or_emulated_are_no_ground_for_a_claim(doubt: Claim) -> None:
+    assert judge_ratio(Ratio(1.5, 1.4, 1.6), None, doubt=doubt).claim is doubt
+    assert judge_ratio(Ratio(1.01, 0.99, 1.03), None, doubt=doubt).claim is Claim.NONE
 
 
 def session(seed: int, factor: float = 1.0) -> RunReport:

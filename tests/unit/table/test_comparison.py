@@ -68,6 +68,16 @@ class TestVerdicts:
         assert p50.low > 1
         assert p50.verdict is Verdict.SAME
 
+    def test_inside_a_session_it_must_exceed_twice_what_a_file_differs_from_itself_there(
+        self, sqlite_store: ResultStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("edgepress.table.comparison.session_floor", lambda *_: 0.03)
+        put(sqlite_store, "float32", 100_000)
+        put(sqlite_store, "int8", 105_000)
+        p50 = pair(sqlite_store, "float32", "int8").change("p50")
+        assert p50 is not None
+        assert (p50.needed, p50.verdict) == (0.06, Verdict.SAME)
+
     @pytest.mark.parametrize(("after_ns", "verdict"), [(104_000, Verdict.SAME), (108_000, Verdict.WORSE)])
     def test_between_sessions_a_difference_must_exceed_the_boards_noise(
         self, sqlite_store: ResultStore, after_ns: int, verdict: Verdict
@@ -84,7 +94,7 @@ class TestVerdicts:
     def test_the_noise_floor_is_that_of_the_device(
         self, sqlite_store: ResultStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("edgepress.table.comparison.noise_floor", lambda device: {"pi4": 0.10}[device])
+        monkeypatch.setattr("edgepress.table.comparison.noise_floor", lambda device, _: {"pi4": 0.10}[device])
         put(sqlite_store, "int8", 100_000, "job-1")
         put(sqlite_store, "int8", 108_000, "job-2")
         p50 = pair(sqlite_store, "session:job-1", "session:job-2").change("p50")

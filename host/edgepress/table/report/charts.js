@@ -104,13 +104,13 @@ function drawPareto(rows, group) {
 
 function drawLatency(rows) {
   const measured = ofMeasured(rows);
-  const [unit, name] = unitOf(Math.max(...measured.map((row) => row.latency.p95), 1));
+  const [unit, name] = unitOf(Math.max(...measured.map((row) => row.latency.high), 1));
   const names = labels(measured);
   const colour = colours();
   const of = (key) => measured.map((row) => row.latency[key] / unit);
   draw("latency", measured.length ? [{
     type: "box", orientation: "h", y: names, q1: of("q1"), median: of("median"), q3: of("q3"),
-    lowerfence: of("p5"), upperfence: of("p95"), line: { color: palette[0], width: 1.5 }, hoverinfo: "x", width: 0.6,
+    lowerfence: of("low"), upperfence: of("high"), line: { color: palette[0], width: 1.5 }, hoverinfo: "x", width: 0.6,
   }, {
     type: "scatter", mode: "markers", hoverinfo: "text",
     x: measured.flatMap((row) => row.latency.processes.map((ns) => ns / unit)),
@@ -119,7 +119,7 @@ function drawLatency(rows) {
     marker: { color: palette[3], size: 6, opacity: 0.8, line: { width: 1, color: colour.paper } },
   }] : [], {
     ...bars(measured), xaxis: { title: { text: `latency (${name})` }, rangemode: "tozero" }, yaxis: { autorange: "reversed", type: "category" },
-  }, "Boxes: the middle half of all inferences, whiskers from p5 to p95. Dots: the median of each worker process; two clusters mean that the machine has two speeds.");
+  }, "Boxes: the middle half of all inferences, whiskers from p5 to p95 (of fewer than 130 inferences, from the smallest to the largest). Dots: the median of each worker process; two clusters mean that the machine has two speeds.");
 }
 
 function stacked(id, rows, parts, unit, title, words) {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepress.benchmarking.statistics import whiskers
 from edgepress.errors import ModelError
 from edgepress.table.columns import PARETO_SIGN
 from edgepress.table.conditions import group_alike
@@ -114,8 +115,7 @@ def _name(row: Result) -> str:
 
 def _cells(row: Result, names: tuple[str, ...]) -> list[Cell]:
     value = metric_value(row)
-    low, high, p50 = row.latency_p50_low_ns, row.latency_p50_high_ns, row.latency_p50_ns
-    half = None if low is None or high is None or not p50 else max(high - p50, p50 - low) / p50
+    p50, half = row.latency_p50_ns, row.p50_half_width
     best = " ".join([PARETO_SIGN] * (PARETO in names) + [", ".join(name for name in names if name != PARETO)]).strip()
     cells: dict[str, Cell] = {
         "name": [_name(row), _name(row).lower()],
@@ -135,9 +135,10 @@ def _cells(row: Result, names: tuple[str, ...]) -> list[Cell]:
 
 def _latency(processes: Sequence[ProcessRun]) -> dict[str, Any]:
     pooled = np.concatenate([np.asarray(process.samples_ns) for process in processes])
-    p5, q1, median, q3, p95 = np.quantile(pooled, (0.05, 0.25, 0.5, 0.75, 0.95), method="inverted_cdf").tolist()
+    q1, median, q3 = np.quantile(pooled, (0.25, 0.5, 0.75), method="inverted_cdf").tolist()
+    low, high = whiskers(pooled)
     medians = [int(np.median(process.samples_ns)) for process in processes]
-    return {"p5": p5, "q1": q1, "median": median, "q3": q3, "p95": p95, "processes": medians}
+    return {"low": low, "q1": q1, "median": median, "q3": q3, "high": high, "processes": medians}
 
 
 def _phases(processes: Sequence[ProcessRun]) -> dict[str, float]:
