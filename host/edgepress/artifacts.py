@@ -30,6 +30,7 @@ from edgepress.training.settings import Training
 from edgepress.user_code import source_sha256
 from edgepress.verification.goldens import Goldens
 from edgepress_agent.protocol.tensors import decode_arrays, encode_arrays
+from edgepress_converters.options import ConversionOptions
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from edgepress.data import Dataset
     from edgepress.progress import Progress
     from edgepress_converters.model import TFLiteModel
-    from edgepress_converters.options import ConversionOptions
     from edgepress_converters.pool import WorkerPool
 
 FILES = ("model.keras", "model.tflite", "goldens.npys", "report.json")
@@ -251,10 +251,11 @@ def _make(
 
     check_fits(dataset, model)
     objective = objective_of(model, dataset, metric, training)
-    kinds = {step.kind for step in recipe.step}
-    if "quantize" not in kinds and any(getattr(step, "epochs", 0) for step in recipe.step):
-        # Zeros, and layers that the recipe names, may come from its steps.
+    if any(getattr(step, "epochs", 0) for step in recipe.step):
+        # Zeros, ranges, and layers that the recipe names, may come from its steps.
         options = replace(recipe.conversion, sparse=False, int4_weights=())
+        if any(step.kind == "quantize" for step in recipe.step):
+            options = ConversionOptions()
         source.check_convertible(options, dataset.train.inputs, pool, progress)
     compressed = compress(
         model,

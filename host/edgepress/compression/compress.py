@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -16,7 +16,9 @@ import numpy as np
 from edgepress.compression.checkpoints import Checkpoint, Checkpoints, key_of, model_fingerprint
 from edgepress.compression.distillation.step import check_files, distill, guidance_of
 from edgepress.compression.factorization.step import factorize
+from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import copy_of
+from edgepress.compression.pruning.keep import check_patterns
 from edgepress.compression.pruning.layers import prune_layers
 from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.weights import prune_weights
@@ -24,7 +26,16 @@ from edgepress.compression.quantization.annotate import conversion_of
 from edgepress.compression.quantization.ladder import climb_ladder
 from edgepress.compression.quantization.preparation import unlike_training
 from edgepress.compression.quantization.qat import quantize_aware, set_ranges_in_model
-from edgepress.compression.recipe import DistillStep, Recipe, StepSettings, asks_the_device, identity_of, recipe_id
+from edgepress.compression.recipe import (
+    DistillStep,
+    FactorizeStep,
+    PruneStep,
+    Recipe,
+    StepSettings,
+    asks_the_device,
+    identity_of,
+    recipe_id,
+)
 from edgepress.compression.report import CompressionReport
 from edgepress.compression.steps import Judge, Step, StepContext, StepEntry, channel_multiple
 from edgepress.data import InputSpec, TrainingData
@@ -117,9 +128,7 @@ def compress(
         answers=checkpoints / "answers" if checkpoints is not None else None,
         pool=pool,
     )
-    for settings in recipe.step:
-        if isinstance(settings, DistillStep):
-            check_files(settings, model)
+    _check_names(recipe, model)
     store = Checkpoints(checkpoints)
     key = key_of(_CHECKPOINT_VERSION, _origin(context, keep=checkpoints is not None))
     first = state = _measured(model, context, "as it came in")
@@ -175,6 +184,18 @@ def with_conversion(compressed: Compressed, conversion: ConversionOptions, why: 
         compressed.report, recipe=recipe, recipe_id=recipe_id(recipe), notes=(*compressed.report.notes, why)
     )
     return Compressed(compressed.model, conversion, report)
+
+
+def _check_names(recipe: Recipe, model: Any) -> None:
+    """Find a wrong file, or a pattern that means no layer, now and not after the training of the steps before."""
+    names: Collection[str] | None = read(model).layers()
+    for settings in recipe.step:
+        if names is not None and isinstance(settings, PruneStep | FactorizeStep):
+            check_patterns(settings.keep, names)
+        if isinstance(settings, DistillStep):
+            check_files(settings, model)
+        if isinstance(settings, FactorizeStep) or getattr(settings, "student", None) is not None:
+            names = None  # only the step knows what it calls its layers
 
 
 def _teaching(following: Sequence[StepSettings]) -> DistillStep | None:

@@ -279,3 +279,20 @@ def test_a_model_that_answers_nan_is_refused_before_any_step(dataset):
 
     with pytest.raises(CompressionError, match=r"as it came in answers NaN.*accuracy"):
         compressed(model, dataset, PRUNE)
+
+
+def test_a_pattern_that_means_no_layer_is_found_before_the_training_of_earlier_steps(model, dataset, steps_run):
+    misspelt = FACTORIZE.model_copy(update={"keep": ("stemm",)})
+
+    with pytest.raises(CompressionError, match="no layer is named 'stemm'"):
+        compressed(model, dataset, PRUNE, misspelt)
+
+    assert steps_run == []
+
+
+def test_a_pattern_may_mean_a_layer_that_an_earlier_step_makes(model, dataset, steps_run):
+    made_by_it = PRUNE.model_copy(update={"keep": ("*_low_rank",)})
+
+    compressed(model, dataset, FACTORIZE, made_by_it)
+
+    assert steps_run == ["factorize", "prune"]
