@@ -9,6 +9,7 @@ import pytest
 from edgepress.errors import TableError
 from edgepress.table.recording import MetricValue, Subject, result_of_run
 from edgepress.table.render import render
+from edgepress_agent.protocol.messages import Reading
 from support.table_rows import FACTS, MIB, job_report, process_run, result, run_report, steady_run, tflite_model
 
 
@@ -93,3 +94,23 @@ def test_a_row_says_why_its_outputs_are_wrong_or_differ_and_may(level: str | Non
     if code:
         assert code in render([row], "text")
         assert "output 'a' differs by 40 steps" in render([row], "markdown")
+
+
+def test_energy_is_the_mean_power_for_as_long_as_an_inference_takes() -> None:
+    watts = iter((3.0, 4.0, 5.0, None, 4.0))
+    run = steady_run(2_000_000)
+    processes = [
+        dataclasses.replace(process, readings=(Reading(1, None, None, None, 0.1, None, None, None, None, power),))
+        for process, power in zip(run.processes, watts, strict=True)
+    ]
+    row = result(run=dataclasses.replace(run, processes=tuple(processes)))
+    assert row.energy_per_run_j == pytest.approx(4.0 * row.latency_p50_ns / 1e9)
+    assert result().energy_per_run_j is None
+
+
+@pytest.mark.parametrize(("nodes", "warned"), [(0, True), (1, False)])
+def test_int8_that_reaches_no_delegate_is_not_to_be_compared_with_float(nodes: int, warned: bool) -> None:
+    run = dataclasses.replace(steady_run(), delegate_nodes=nodes)
+    model = dataclasses.replace(tflite_model(), tensor_types=(("INT8", 3),))
+    row = result_of_run(run, job_report(run), model, Subject(model="digits"), "pi4")
+    assert ("int8-without-delegate" in [warning.code for warning in row.warnings]) is warned
