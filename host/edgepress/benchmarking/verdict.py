@@ -146,6 +146,13 @@ def _cautions(summary: LatencySummary, interference: Interference) -> Iterator[M
             f"({_listed(interference.shares)})",
             {"share": interference.share, "causes": interference.shares},
         )
+    modes = _modes(summary)
+    if modes and (summary.process_spread or 0) <= PROCESS_SPREAD_LIMIT:  # beyond it the row is unstable, and says so
+        yield MeasurementWarning(
+            "modes",
+            f"processes are of {len(summary.modes)} speeds: {modes}",
+            {"modes": [asdict(mode) for mode in summary.modes]},
+        )
     if summary.outliers:
         yield MeasurementWarning(
             "outliers",
@@ -158,6 +165,13 @@ def _cautions(summary: LatencySummary, interference: Interference) -> Iterator[M
             f"at the end of the load the board had {summary.retention:.0%} of the speed that it began with",
             {"retention": summary.retention},
         )
+
+
+def _modes(summary: LatencySummary) -> str:
+    """The speeds that processes fall into, with their shares; empty where they are alike, or simply spread."""
+    if not 1 < len(summary.modes) <= MAX_MODES:
+        return ""
+    return "; ".join(f"{mode.share:.0%} of them at {mode.median_ns / 1e3:,.1f} us" for mode in summary.modes)
 
 
 def _listed(shares: dict[str, float]) -> str:
@@ -207,11 +221,11 @@ def _unstable(report: RunReport, summary: LatencySummary) -> Iterator[Measuremen
         )
     elif summary.process_spread is not None and summary.process_spread > PROCESS_SPREAD_LIMIT:
         slow, fast = max(summary.process_medians_ns), min(summary.process_medians_ns)
-        modes = "; ".join(f"{mode.share:.0%} of them at {mode.median_ns / 1e3:,.1f} us" for mode in summary.modes)
+        modes = _modes(summary)
         yield MeasurementWarning(
             "process-spread",
             f"processes differ by {summary.process_spread:.0%} (medians {fast / 1e3:,.1f} to {slow / 1e3:,.1f} us"
-            + (f"; {modes}" if 1 < len(summary.modes) <= MAX_MODES else "")
+            + (f"; {modes}" if modes else "")
             + "): measure with more processes on an idle board",
             {
                 "spread": summary.process_spread,

@@ -25,6 +25,12 @@ def test_processes_that_differ_are_unstable_and_the_message_says_by_how_much() -
     assert "medians 62.9 to 86.0 us" in verdict.reasons[0].message
 
 
+def test_two_speeds_that_lie_near_each_other_are_named_with_their_shares() -> None:
+    verdict = judge_run(run_report([[100_000] * 40] * 6 + [[105_500] * 40] * 4), CALM)
+    assert (verdict.name, codes(verdict.cautions)) == ("stable", ["modes"])
+    assert "60% of them at 100.0 us; 40% of them at 105.5 us" in verdict.cautions[0].message
+
+
 def test_a_single_process_is_never_called_stable() -> None:
     assert codes(judge_run(run_report([[100_000] * 40]), CALM).reasons) == ["one-process"]
 
