@@ -205,8 +205,8 @@ def _sorted_samples(by_process: Sequence[Sequence[int]]) -> list[NDArray[np.int6
 
 
 def whiskers(pooled: NDArray[np.int64]) -> tuple[float, float]:
-    """Return p5 and p95 of samples for a picture; of fewer than tell these, the smallest and the largest."""
-    ends = (0.05, 0.95) if len(pooled) >= MIN_SAMPLES[95] else (0.0, 1.0)
+    """Return p5 and p95 of samples for a picture; of fewer than tell these, the quartiles, where boxes end."""
+    ends = (0.05, 0.95) if len(pooled) >= MIN_SAMPLES[95] else (0.25, 0.75)
     low, high = np.quantile(pooled, ends, method="inverted_cdf").tolist()
     return low, high
 

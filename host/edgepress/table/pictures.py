@@ -145,7 +145,7 @@ def _latency(store: ResultStore, rows: Sequence[Result], axes: Any) -> None:
         axes.scatter(medians, [place] * len(medians), s=10, color=_RED, zorder=3)
     axes.set_xlim(left=0)
     axes.invert_yaxis()
-    axes.set_xlabel(f"latency ({unit}); whiskers p5 to p95 or all, dots: medians of processes")
+    axes.set_xlabel(f"latency ({unit}); whiskers p5 to p95, dots: medians of processes")
 
 
 def _phases(store: ResultStore, rows: Sequence[Result], axes: Any) -> None:

@@ -119,7 +119,7 @@ function drawLatency(rows) {
     marker: { color: palette[3], size: 6, opacity: 0.8, line: { width: 1, color: colour.paper } },
   }] : [], {
     ...bars(measured), xaxis: { title: { text: `latency (${name})` }, rangemode: "tozero" }, yaxis: { autorange: "reversed", type: "category" },
-  }, "Boxes: the middle half of all inferences, whiskers from p5 to p95 (of fewer than 130 inferences, from the smallest to the largest). Dots: the median of each worker process; two clusters mean that the machine has two speeds.");
+  }, "Boxes: the middle half of all inferences, whiskers from p5 to p95 (none where fewer than 130 inferences were timed). Dots: the median of each worker process; two clusters mean that the machine has two speeds.");
 }
 
 function stacked(id, rows, parts, unit, title, words) {
