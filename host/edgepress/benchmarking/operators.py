@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.benchmarking import session
+from edgepress.benchmarking.interference import find_interference, fixed_clock_hz
 from edgepress.benchmarking.plans import PLANS
 from edgepress.benchmarking.session import Way
 from edgepress.benchmarking.statistics import summarize
+from edgepress.benchmarking.verdict import judge_run
 from edgepress.conversion import inspect
 from edgepress.errors import AgentError, ModelError
 from edgepress.progress import Progress, Silent
@@ -25,7 +27,7 @@ from edgepress_converters.windows import cut_window, list_operators, write_idle_
 
 if TYPE_CHECKING:
     from edgepress.devices.device import Device
-    from edgepress_agent.protocol.messages import RunReport
+    from edgepress_agent.protocol.messages import JobReport, RunReport
     from edgepress_converters.model import TFLiteModel
 
 # Many short measurements: three processes show whether one was unlucky.
@@ -72,8 +74,9 @@ class OperatorProfile:
         ended_unix_ns: when it was measured, by the clock of the board.
         whole_ns: median of the whole model, less the call.
         call_ns: median of a model that does nothing.
-        sum_ns: of the operators.
-        miss: by how much the operators miss the whole: sum / whole - 1.
+        sum_ns: of the operators that could be run alone.
+        miss: by how much these miss the whole: sum / whole - 1.
+        verdict, doubts: on the whole model's measurement, and why it is not `stable`.
     """
 
     model: str
@@ -91,6 +94,9 @@ class OperatorProfile:
     miss: float
     delegate_nodes: int
     operators: tuple[OperatorTime, ...]
+    verdict: str
+    doubts: tuple[str, ...]
+    emulated: bool
 
 
 def profile_operators(
@@ -115,10 +121,11 @@ def profile_operators(
         raise ModelError(str(error)) from error
     session.acknowledge(device, report)
     whole, idle = (session.require_samples(run, device.name, report.job_id) for run in report.runs[:2])
-    call_ns = summarize(idle).p50_ns
-    times = [_time_ns(run, call_ns) for run in report.runs[2:]]
+    call_ns = _median_ns(idle, report)
+    times = [_time_ns(run, report, call_ns) for run in report.runs[2:]]
     total = sum(time for time in times if time is not None)
-    whole_ns = max(1, summarize(whole).p50_ns - call_ns)
+    whole_ns = max(1, _median_ns(whole, report) - call_ns)
+    verdict = judge_run(whole, report.states, max_hz=fixed_clock_hz(report.facts))
     operators = tuple(
         OperatorTime(
             index=operator.index,
@@ -148,12 +155,20 @@ def profile_operators(
         miss=total / whole_ns - 1,
         delegate_nodes=whole.delegate_nodes,
         operators=operators,
+        verdict=str(verdict.name),
+        doubts=tuple(reason.message for reason in verdict.reasons),
+        emulated=bool(report.facts and report.facts.emulated),
     )
 
 
-def _time_ns(run: RunReport, call_ns: int) -> int | None:
+def _median_ns(run: RunReport, report: JobReport) -> int:
+    seen = find_interference(run, report.states, fixed_clock_hz(report.facts))
+    return summarize(run, interference=seen).p50_ns
+
+
+def _time_ns(run: RunReport, report: JobReport, call_ns: int) -> int | None:
     try:
         session.require_samples(run, "")
     except AgentError:
         return None
-    return max(0, summarize(run).p50_ns - call_ns)
+    return max(0, _median_ns(run, report) - call_ns)

@@ -107,6 +107,15 @@ def print_operators(profile: OperatorProfile) -> None:
         "the whole runs as "
         f"{profile.delegate_nodes or 'no'} delegated part{'s' * (profile.delegate_nodes != 1)})"
     )
+    failed = sum(one.time_ns is None for one in profile.operators)
+    if failed:
+        click.echo(
+            f"{failed} of {len(profile.operators)} operators could not be run alone: their time is missing there"
+        )
+    if profile.emulated:
+        click.echo("Emulated: the times say nothing about real hardware.")
+    elif profile.doubts:
+        click.echo(f"The whole's measurement is {profile.verdict}: {'; '.join(profile.doubts)}")
 
 
 def print_artifact(artifact: Artifact) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgepress.benchmarking.operators import OperatorProfile, OperatorTime
+from edgepress.cli.printing import print_operators
 from edgepress.conversion import inspect
 from edgepress.errors import TableError
 from edgepress.table.archive import export_bundle, export_rows, import_archive
@@ -53,8 +54,26 @@ def profile(**changes: Any) -> OperatorProfile:
             OperatorTime(1, "CUSTOM", "mine", None, None, 0, False, "it cannot be run alone"),
             OperatorTime(2, "SOFTMAX", HOSTILE, 10_000, 0.099, 0, True),
         ),
+        verdict="stable",
+        doubts=(),
+        emulated=False,
     )
     return dataclasses.replace(whole, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "1 of 3 operators could not be run alone"),
+        ({"verdict": "unstable", "doubts": ("28% of the run was disturbed",)}, "is unstable: 28% of the run"),
+        ({"emulated": True, "verdict": "unstable", "doubts": ("x",)}, "Emulated: the times say nothing"),
+    ],
+)
+def test_what_makes_a_profile_doubtful_is_printed_below_it(
+    changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_operators(profile(**changes))
+    assert said in capsys.readouterr().out
 
 
 def times(**changes: Any) -> Figures:
