@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from edgepress import confirmation
 from edgepress.benchmarking import session
 from edgepress.benchmarking.comparison import LEAST_ROUNDS
+from edgepress.benchmarking.plans import PLANS
 from edgepress.benchmarking.session import Way
 from edgepress.compression.steps import Judge
 from edgepress.confirmation import Candidate, Failed, Trial
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
 from edgepress.devices.profiles import load_profile
-from edgepress.errors import DeviceError
+from edgepress.errors import DeviceError, InputError
 from edgepress.pending import PendingJobs
 
 if TYPE_CHECKING:
@@ -40,6 +41,28 @@ class Terms:
     threads: tuple[int, ...] = (1,)
     runtimes: tuple[str | None, ...] = (None,)
     delegates: tuple[str, ...] = ("default",)
+
+    @classmethod
+    def of(
+        cls,
+        plan: str,
+        threads: int | Sequence[int] = 1,
+        runtime: str | Sequence[str] | None = None,
+        delegate: str | Sequence[str] = "default",
+    ) -> Terms:
+        """Return the terms that users name: one of each, or several.
+
+        Raises:
+            InputError: there is no such plan.
+        """
+        if plan not in PLANS:
+            raise InputError(f"there is no plan {plan!r}; there are {', '.join(PLANS)}")
+        return cls(
+            PLANS[plan],
+            (threads,) if isinstance(threads, int) else tuple(threads),
+            (runtime,) if runtime is None or isinstance(runtime, str) else tuple(runtime) or (None,),
+            (delegate,) if isinstance(delegate, str) else tuple(delegate),
+        )
 
     def ways(self, board: Device) -> tuple[Way, ...]:
         """The combinations on one device.

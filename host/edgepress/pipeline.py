@@ -15,13 +15,12 @@ from edgepress.artifacts import Artifact, Source, make_artifact
 from edgepress.benchmarking.comparison import LEAST_ROUNDS, Claim, Comparison, compare_runs
 from edgepress.benchmarking.floor import session_floor
 from edgepress.benchmarking.interference import fixed_clock_hz
-from edgepress.benchmarking.plans import PLANS
 from edgepress.boards import Outcome, Terms
 from edgepress.confirmation import Candidate, Trial, judged_value
 from edgepress.conversion import convert_model, inspect
 from edgepress.data.loading import load_dataset, meaning
 from edgepress.data.pictures import Pictures
-from edgepress.errors import DataError, InputError, RecipeError
+from edgepress.errors import DataError, RecipeError
 from edgepress.progress import Progress, Silent
 from edgepress.table.figures import figures_of_classes
 from edgepress.table.project import project_state
@@ -89,7 +88,7 @@ def run(
         InputError: model, data, recipe or metric cannot be used. DeviceError: no device gave a row, and why.
     """
     shown = progress or Silent()
-    terms = _terms(plan, threads, runtime, delegate)
+    terms = Terms.of(plan, threads, runtime, delegate)
     names = boards.reach(devices, terms, shown)  # a table or a device that is not there is said before the long work
     wanted = _recipes(recipes)
     with ResultStore.open(db) as store, WorkerPool() as pool:
@@ -124,7 +123,7 @@ def compress(
     several. With a device, steps ask it what is faster there. The other arguments are those of :func:`run`.
     """
     shown = progress or Silent()
-    terms = Terms(PLANS["quick"])
+    terms = Terms.of("quick")
     names = boards.reach(devices, terms, shown)
     wanted = _recipes(recipes)
     with WorkerPool() as pool:
@@ -208,7 +207,7 @@ def bench(
     """
     shown = progress or Silent()
     opened = [_open(Path(file)) for file in files]
-    terms = _terms(plan, threads, runtime, delegate)
+    terms = Terms.of(plan, threads, runtime, delegate)
     terms = replace(terms, plan=replace(terms.plan, processes=max(terms.plan.processes, least_processes)))
     names = boards.reach(devices, terms, shown)
     trial, dataset = None, None
@@ -259,19 +258,6 @@ def cache_folder(cache: Path | None) -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("edgepress")
-
-
-def _terms(
-    plan: str, threads: int | Sequence[int], runtime: str | Sequence[str] | None, delegate: str | Sequence[str]
-) -> Terms:
-    if plan not in PLANS:
-        raise InputError(f"there is no plan {plan!r}; there are {', '.join(PLANS)}")
-    return Terms(
-        PLANS[plan],
-        (threads,) if isinstance(threads, int) else tuple(threads),
-        (runtime,) if runtime is None or isinstance(runtime, str) else tuple(runtime) or (None,),
-        (delegate,) if isinstance(delegate, str) else tuple(delegate),
-    )
 
 
 def _open(path: Path) -> Artifact | TFLiteModel:

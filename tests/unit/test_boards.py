@@ -1,5 +1,4 @@
 from edgepress import boards
-from edgepress.benchmarking.plans import PLANS
 from edgepress.boards import Terms
 from edgepress.progress import Silent
 
@@ -13,7 +12,7 @@ def test_a_judge_says_what_the_kernels_of_its_kind_of_board_like_without_a_conne
 
     found = {}
     for name in ("pi", "other", "local"):
-        with boards.judge_on(name, Terms(PLANS["quick"]), Silent()) as judge:
+        with boards.judge_on(name, Terms.of("quick"), Silent()) as judge:
             found[name] = judge.channel_multiple("int8")
 
     assert found == {"pi": 16, "other": None, "local": None}
