@@ -146,12 +146,13 @@ def convert(
     backend: str = "tflite",
     int4_weights: Sequence[str] = (),
     runtimes: Sequence[str] = (),
+    repack: bool | None = None,
     imports: Sequence[str] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> TFLiteModel:
     """Convert a ``.keras`` file as it is. ``int8`` and ``int16x8`` need data to calibrate with, where the model has no
-    ranges of its own.
+    ranges of its own. The words are those of :class:`ConversionOptions`.
 
     Raises:
         ModelError, DataError: the file or the data cannot be used. ConversionError: the converter refused or died.
@@ -166,6 +167,7 @@ def convert(
         int4_weights=tuple(int4_weights),
         allow_float=tuple(allow_float),
         runtimes=tuple(runtimes),
+        repack=repack,
     )
     with WorkerPool() as pool:
         pool.start()

@@ -80,3 +80,14 @@ def test_a_file_that_compress_made_is_judged_on_pictures_read_as_then() -> None:
         (8, 6), "gray", (1.0,), (255.0,)
     )
     assert pipeline._pictures_of([inspect(MODELS / "conv_int8.tflite")]) is None
+
+
+def test_convert_leaves_the_names_of_tensors_where_it_is_told_to(tmp_path: Path) -> None:
+    model = tmp_path / "model.keras"
+    dense_net().save(model)
+    files = [
+        edgepress.convert(model, format="float32", output=tmp_path / f"{repack}.tflite", repack=repack)
+        for repack in (None, False)
+    ]
+    named = [b"hidden" in file.path.read_bytes() for file in files]
+    assert named == [False, True]

@@ -48,6 +48,11 @@ from edgepress_converters.options import BACKENDS, FORMATS, INPUT_OUTPUT_TYPES
     metavar="NAME==VERSION",
     help="Refuse a file that this runtime does not take; may be repeated.",
 )
+@click.option(
+    "--repack/--no-repack",
+    default=None,
+    help="Write the file without what no runtime reads, such as the names of its tensors.  [default: below 8 MiB]",
+)
 @options.data(required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
 @options.imports
