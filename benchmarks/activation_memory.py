@@ -81,7 +81,7 @@ def main(names: tuple[str, ...]) -> None:
         f"float32, {' x '.join(map(str, SIZE))}, one sample, builtin kernels. "
         "Reports have the first number; scratch memory of kernels (the columns of a convolution) is not in it.",
         "",
-        "| model | of the graph | arena | graph / arena | scratch tensors |",
+        "| model | of the graph | arena | graph / arena | scratch tensors, bytes together |",
         "|---|--:|--:|--:|--:|",
     ]
     for name in names:

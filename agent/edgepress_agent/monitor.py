@@ -1,8 +1,9 @@
 """Watching the board while a worker is timed: from the job's process, at a low rate, at a known price.
 
 The job sleeps until its worker speaks or the next reading is due. A reading is a few files of the kernel's (about
-0.3 ms of CPU on a workstation). Readings are as far apart as their own cost demands: all of them together take at most
-0.4 % of the time. ``vcgencmd`` is a process each time, and is asked only when that leaves room for it.
+0.3 ms of CPU on a workstation). Readings are as far apart as their own cost demands, 0.4 % of the time, but one a
+second and two for each worker at least. ``vcgencmd`` is a process each time, and is asked only when that leaves room
+for it.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ class Terms:
             ProvisioningError: it does not have one of the runtimes.
         """
         runtimes = [board.runtime(wanted) for wanted in self.runtimes]
-        return tuple(Way(*way) for way in product(dict.fromkeys(runtimes), self.threads, self.delegates))
+        each = product(runtimes, self.threads, self.delegates)
+        return tuple(dict.fromkeys(Way(*way) for way in each))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress.benchmarking.comparison import Claim, compare_runs
+from edgepress.benchmarking.floor import session_floor
 from edgepress.benchmarking.session import require_samples
 from edgepress.conversion import convert_model
 from edgepress.errors import ConversionError, DeviceError
@@ -65,7 +66,7 @@ def convert_if_faster(
         if check.level is OutputCheckLevel.WRONG:
             raise ConversionError(f"its outputs are not those of the file with zeros: {check.message}")
         first, second = (require_samples(run, judge.device) for run in judge.measure([dense, sparse]))
-        comparison = compare_runs(first, second, floor=None)
+        comparison = compare_runs(first, second, session_floor(judge.device))
         ratio = comparison.ratio
         said = (
             f"without them {ratio.value:.2f} of the latency (95 % interval {ratio.low:.2f} to {ratio.high:.2f}), "

@@ -22,7 +22,7 @@ class BenchmarkPlan(Wire):
     min_runs: int  # timed inferences per process: at least this many,
     min_duration_ns: int  # and at least this long,
     max_duration_ns: int  # but no longer than this
-    seed: int  # of the order of configurations
+    seed: int  # of random inputs, and with the job's id of the order of configurations
     process_deadline_s: float
     job_deadline_s: float  # counted from the moment the job holds the board's lock
     # Warm-up goes on until the trace says that it is steady, at most this long; None: the fixed length above is all.
@@ -94,7 +94,7 @@ class Reading(Wire):
     steal_ns: Optional[int]  # of the worker's CPUs, together
     other_ns: Optional[int]  # CPU time on the worker's CPUs, whoever used it
     swapped_in_pages: Optional[int]
-    power_w: Optional[float]  # of the whole board, where it can measure that (Raspberry Pi 5)
+    power_w: Optional[float]  # of a Raspberry Pi 5, estimated from its power chip
 
 
 @dataclass(frozen=True)

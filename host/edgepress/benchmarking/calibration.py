@@ -16,7 +16,7 @@ from edgepress.benchmarking import session
 from edgepress.benchmarking.comparison import LEAST_ROUNDS, compare_runs
 from edgepress.benchmarking.interference import fixed_clock_hz
 from edgepress.benchmarking.session import Way
-from edgepress.benchmarking.statistics import summarize
+from edgepress.benchmarking.statistics import headline_ns
 from edgepress.devices.inventory import Inventory
 from edgepress.errors import InventoryError
 from edgepress.progress import Progress, Silent
@@ -75,9 +75,9 @@ def calibrate(
             task.update(number)
             report = session.measure_setups(device, [(model, way)] * 2, replace(longer, seed=number), progress=shown)
             first, second = (session.require_samples(run, device.name, report.job_id) for run in report.runs)
-            seen = compare_runs(first, second, None, report.states, fixed_clock_hz(report.facts))
-            ratios.append(seen.ratio.value)
-            medians.append(summarize(first).p50_ns)
+            seen = report.states, fixed_clock_hz(report.facts)
+            ratios.append(compare_runs(first, second, None, *seen).ratio.value)
+            medians.append(headline_ns(first, *seen))
             session.acknowledge(device, report)
     found = Calibration(
         floor=max(abs(ratio - 1) for ratio in ratios),

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepress.benchmarking import session
-from edgepress.benchmarking.interference import find_interference, fixed_clock_hz
+from edgepress.benchmarking.interference import fixed_clock_hz
 from edgepress.benchmarking.plans import PLANS
 from edgepress.benchmarking.session import Way
-from edgepress.benchmarking.statistics import summarize
+from edgepress.benchmarking.statistics import headline_ns
 from edgepress.benchmarking.verdict import judge_run
 from edgepress.conversion import inspect
 from edgepress.errors import AgentError, ModelError
@@ -121,11 +121,12 @@ def profile_operators(
         raise ModelError(str(error)) from error
     session.acknowledge(device, report)
     whole, idle = (session.require_samples(run, device.name, report.job_id) for run in report.runs[:2])
-    call_ns = _median_ns(idle, report)
+    max_hz = fixed_clock_hz(report.facts)
+    call_ns = headline_ns(idle, report.states, max_hz)
     times = [_time_ns(run, report, call_ns) for run in report.runs[2:]]
     total = sum(time for time in times if time is not None)
-    whole_ns = max(1, _median_ns(whole, report) - call_ns)
-    verdict = judge_run(whole, report.states, max_hz=fixed_clock_hz(report.facts))
+    whole_ns = max(1, headline_ns(whole, report.states, max_hz) - call_ns)
+    verdict = judge_run(whole, report.states, max_hz=max_hz)
     operators = tuple(
         OperatorTime(
             index=operator.index,
@@ -161,14 +162,9 @@ def profile_operators(
     )
 
 
-def _median_ns(run: RunReport, report: JobReport) -> int:
-    seen = find_interference(run, report.states, fixed_clock_hz(report.facts))
-    return summarize(run, interference=seen).p50_ns
-
-
 def _time_ns(run: RunReport, report: JobReport, call_ns: int) -> int | None:
     try:
         session.require_samples(run, "")
     except AgentError:
         return None
-    return max(0, _median_ns(run, report) - call_ns)
+    return max(0, headline_ns(run, report.states, fixed_clock_hz(report.facts)) - call_ns)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from edgepress.benchmarking.interference import Interference, find_interference, kept_samples
 
 if TYPE_CHECKING:
-    from edgepress_agent.protocol.messages import ProcessRun, RunReport
+    from edgepress_agent.protocol.messages import BoardState, ProcessRun, RunReport
 
 CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 2000
@@ -202,6 +202,12 @@ def independent_ratio(numerator: Sequence[Sequence[int]], denominator: Sequence[
 
 def _sorted_samples(by_process: Sequence[Sequence[int]]) -> list[NDArray[np.int64]]:
     return [np.sort(np.asarray(samples, np.int64)) for samples in by_process]
+
+
+def headline_ns(report: RunReport, states: Sequence[BoardState], max_hz: int | None) -> int:
+    """Return the median that the row of a run states; the arguments of
+    :func:`edgepress.benchmarking.interference.find_interference`."""
+    return summarize(report, interference=find_interference(report, states, max_hz)).p50_ns
 
 
 def whiskers(pooled: NDArray[np.int64]) -> tuple[float, float]:

@@ -128,7 +128,13 @@ def _latency(store: ResultStore, rows: Sequence[Result], axes: Any) -> None:
     scale, unit = _unit([int(high) for _, high in ends])
     boxes = [
         {
-            **dict(zip(("q1", "med", "q3"), (np.quantile(samples, (0.25, 0.5, 0.75)) / scale).tolist(), strict=True)),
+            **dict(
+                zip(
+                    ("q1", "med", "q3"),
+                    (np.quantile(samples, (0.25, 0.5, 0.75), method="inverted_cdf") / scale).tolist(),
+                    strict=True,
+                )
+            ),
             "whislo": low / scale,
             "whishi": high / scale,
             "label": name,
@@ -145,7 +151,7 @@ def _latency(store: ResultStore, rows: Sequence[Result], axes: Any) -> None:
         axes.scatter(medians, [place] * len(medians), s=10, color=_RED, zorder=3)
     axes.set_xlim(left=0)
     axes.invert_yaxis()
-    axes.set_xlabel(f"latency ({unit}); whiskers p5 to p95, dots: medians of processes")
+    axes.set_xlabel(f"latency ({unit}); whiskers p5 to p95 (from 130 samples on), dots: medians of processes")
 
 
 def _phases(store: ResultStore, rows: Sequence[Result], axes: Any) -> None:

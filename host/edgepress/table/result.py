@@ -107,7 +107,7 @@ class Result:
         excluded_share: of the timed time, in blocks that were disturbed and are not in the headline.
         roofline_share: of the speed that the board's profile allows.
         retention: speed at the end of a sustained load over that at its beginning.
-        energy_per_run_j: of the whole board, where it measures its power.
+        energy_per_run_j: of a Raspberry Pi 5 without what hangs on USB, estimated from its power chip.
         output_check: level of the output check.
         verdict, warnings: whether to believe the latency, and why not.
         emulated: measured under emulation: the times say nothing about real hardware.

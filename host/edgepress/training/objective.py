@@ -155,8 +155,8 @@ def last_activation(tensor: Any) -> str:
     inner = getattr(layer, "_functional", None) or layer
     if inner is not layer or hasattr(inner, "_nodes_by_depth"):  # a nested model: look at its own output
         return last_activation(inner.outputs[tensor._keras_history.tensor_index])
-    if type(layer).__name__ == "Softmax":
-        return "softmax"
+    if type(layer).__name__ in ("Softmax", "Sigmoid"):  # the layer, or the operation
+        return type(layer).__name__.lower()
     activation = getattr(layer, "activation", None)
     return str(getattr(activation, "__name__", "linear")) if activation is not None else "linear"
 

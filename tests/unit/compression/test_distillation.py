@@ -402,6 +402,16 @@ def test_models_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path,
         compress(model, Recipe(name="r", step=steps), FLAT.training, objective_of(model, FLAT))
 
 
+def test_outputs_that_are_plain_values_may_end_in_different_layers(tmp_path):
+    inputs = keras.Input((6,))
+    keras.Model(inputs, layers.Dense(1, activation="relu")(inputs)).save(tmp_path / "other.keras")
+
+    check_files(
+        DistillStep(kind="distill", teacher=(str(tmp_path / "other.keras"),)),
+        keras.Model(inputs, layers.ReLU()(layers.Dense(1)(inputs))),
+    )
+
+
 @pytest.mark.parametrize("named", ["teacher", "student"])
 def test_a_model_that_ends_in_logits_is_refused_beside_one_that_ends_in_probabilities(named, tmp_path):
     inputs = keras.Input((6,))

@@ -19,6 +19,8 @@ from edgepress.training.fit import fine_tune
 from edgepress.training.guidance import Guidance
 from edgepress.training.objective import last_activation
 
+_PROBABILITIES = {"softmax", "sigmoid"}
+
 
 def distill(model: Any, settings: DistillStep, context: StepContext) -> StepOutcome:
     """Train a student. Teachers are asked, never changed; with ``mutual`` copies of them learn along."""
@@ -61,12 +63,16 @@ def check_files(settings: DistillStep, original: Any) -> None:
     for file in files:
         named = load_model(Path(file))
         check_pair(named, original)
-        ends = [[last_activation(tensor) for tensor in model.outputs] for model in (named, original)]
-        if ends[0] != ends[1]:
-            raise CompressionError(
-                f"teacher and student do not fit: {Path(file).name} ends in {', '.join(ends[0])}, the model in "
-                f"{', '.join(ends[1])}. Outputs are compared, and judged by one loss: let both end alike"
-            )
+        for its, ours in zip(*map(_ends, (named, original)), strict=True):
+            if its != ours and {its, ours} & _PROBABILITIES:
+                raise CompressionError(
+                    f"teacher and student do not fit: {Path(file).name} ends in {its}, the model in {ours}. Outputs "
+                    "are compared, and judged by one loss: let both end alike"
+                )
+
+
+def _ends(model: Any) -> list[str]:
+    return [last_activation(tensor) for tensor in model.outputs]
 
 
 def check_pair(teacher: Any, student: Any) -> None:

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from edgepress.benchmarking.comparison import Claim, compare_runs
+from edgepress.benchmarking.floor import session_floor
 from edgepress.compression.factorization.decomposition import Decomposition, Ranks, shown
 from edgepress.compression.steps import Judge, StepContext, channel_multiple
 from edgepress.conversion import convert_model
@@ -101,7 +102,8 @@ def _measured(
                     path = Path(scratch) / f"{len(files)}.tflite"
                     files[keys[name], ranks] = _file_of(one, ranks, path, context, pool)
         runs = dict(zip(files, judge.measure(list(files.values())), strict=True)) if files else {}
-    return {name: _choose(keys.get(name), runs, options[name]) for name in decompositions}
+    floor = session_floor(judge.device)
+    return {name: _choose(keys.get(name), runs, options[name], floor) for name in decompositions}
 
 
 def _pool(context: StepContext) -> AbstractContextManager[WorkerPool]:
@@ -145,14 +147,19 @@ def _chain(inputs: Any, chain: Sequence[NewLayer]) -> Any:
     return keras.Model(inputs, outputs)
 
 
-def _choose(key: str | None, runs: Mapping[tuple[str, Ranks | None], RunReport], options: Sequence[Ranks]) -> Choice:
+def _choose(
+    key: str | None,
+    runs: Mapping[tuple[str, Ranks | None], RunReport],
+    options: Sequence[Ranks],
+    floor: float | None,
+) -> Choice:
     if key is None:
         return None, "no rank of it multiplies less" if not options else "its input has an open size: not measured"
     whole = runs[key, None]
     said = "no rank could be measured"
     for ranks in (ranks for of, ranks in runs if of == key and ranks is not None):
         try:
-            comparison = compare_runs(whole, runs[key, ranks], floor=None)
+            comparison = compare_runs(whole, runs[key, ranks], floor)
         except JobError:
             continue
         if comparison.claim is Claim.FASTER:

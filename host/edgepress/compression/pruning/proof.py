@@ -85,7 +85,7 @@ def with_other_statistics(
     generator = np.random.default_rng(seed)
     moved = {}
     for name, layer in graph.layers().items():
-        if type(layer) is keras.layers.BatchNormalization:
+        if type(layer) is keras.layers.BatchNormalization and not getattr(layer, "renorm", False):
             moved[name] = _moved_statistics(layer, weights[name], generator)
         else:
             moved[name] = [

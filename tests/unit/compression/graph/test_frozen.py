@@ -3,7 +3,8 @@
 import keras
 import pytest
 
-from support.channel_surgery import after, frozen, then
+from edgepress.compression.pruning.surgery import remove_channels
+from support.channel_surgery import after, channels_in, frozen, some_of, then
 
 layers = keras.layers
 ops = keras.ops
@@ -81,3 +82,15 @@ def test_a_layer_that_keras_has_quantized_is_left_alone():
     model.get_layer("eighth").quantize("int8")
 
     assert "eighth (Dense), for which there is no rule" in frozen(model)["conv"]
+
+
+def test_what_lies_beside_a_frozen_normalization_is_pruned_and_proven():
+    norm = layers.BatchNormalization(renorm=True)
+    model = then(norm, layers.Conv2D(8, 1, name="free"), layers.Conv2D(2, 1))
+    norm.moving_variance.assign(norm.moving_variance * 0 + 0.01)
+    channels = channels_in(model)
+
+    smaller = remove_channels(channels, some_of(channels), seed=0).model
+
+    assert smaller.get_layer("free").filters == 4
+    assert smaller.get_layer("conv").filters == 8
