@@ -9,6 +9,7 @@ with warm caches: by how much they miss the whole is part of the result.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from edgepress_converters.windows import cut_window, list_operators, write_idle_
 
 if TYPE_CHECKING:
     from edgepress.devices.device import Device
-    from edgepress_agent.protocol.messages import JobReport, RunReport
+    from edgepress_agent.protocol.messages import BoardState, RunReport
     from edgepress_converters.model import TFLiteModel
 
 # Many short measurements: three processes show whether one was unlucky.
@@ -123,7 +124,7 @@ def profile_operators(
     whole, idle = (session.require_samples(run, device.name, report.job_id) for run in report.runs[:2])
     max_hz = fixed_clock_hz(report.facts)
     call_ns = headline_ns(idle, report.states, max_hz)
-    times = [_time_ns(run, report, call_ns) for run in report.runs[2:]]
+    times = [_time_ns(run, report.states, max_hz, call_ns) for run in report.runs[2:]]
     total = sum(time for time in times if time is not None)
     whole_ns = max(1, headline_ns(whole, report.states, max_hz) - call_ns)
     verdict = judge_run(whole, report.states, max_hz=max_hz)
@@ -162,9 +163,9 @@ def profile_operators(
     )
 
 
-def _time_ns(run: RunReport, report: JobReport, call_ns: int) -> int | None:
+def _time_ns(run: RunReport, states: Sequence[BoardState], max_hz: int | None, call_ns: int) -> int | None:
     try:
         session.require_samples(run, "")
     except AgentError:
         return None
-    return max(0, headline_ns(run, report.states, fixed_clock_hz(report.facts)) - call_ns)
+    return max(0, headline_ns(run, states, max_hz) - call_ns)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgepress_agent.protocol.messages import BenchmarkPlan
 from edgepress_agent.timing import Blocks, sample_storage, timed_runs, warm_up
 from support.agent_process import QUICK
 
@@ -37,8 +38,8 @@ def warmed(inference: Inference) -> tuple[int, ...]:
     return tuple(warm_up(inference, PLAN, inference.clock).durations_ns)
 
 
-def timed(inference: Inference, plan: object = PLAN) -> tuple[int, ...]:
-    return tuple(timed_runs(inference, plan, inference.clock, sample_storage(plan), Blocks()))  # type: ignore[arg-type]
+def timed(inference: Inference, plan: BenchmarkPlan = PLAN) -> tuple[int, ...]:
+    return tuple(timed_runs(inference, plan, inference.clock, sample_storage(plan), Blocks()))
 
 
 def test_warm_up_lasts_for_its_runs_and_its_time() -> None:
