@@ -9,6 +9,7 @@ last byte of all tensors that are no constants, the kernels' scratch memory amon
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -92,4 +93,6 @@ def main(names: tuple[str, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main(tuple(sys.argv[1:]) or MODELS)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("models", nargs="*", default=MODELS, help="of keras.applications")
+    main(tuple(parser.parse_args().models))

@@ -9,6 +9,7 @@ runtime that the device ``local`` has; tflite-runtime has fast kernels for float
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 from importlib import metadata
@@ -57,6 +58,7 @@ def files(name: str) -> tuple[Path, Path]:
 
 def main() -> None:
     """Compare, and write the table."""
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     with Device.open("local") as device:
         names = [f"{runtime.name}=={runtime.version}" for runtime in device.runtimes]
     lines = []
