@@ -174,7 +174,7 @@ def table(lines: list[Line]) -> list[str]:
         "    python benchmarks/factorization.py table > benchmarks/results/factorization.md",
         "",
         f"- edgepress {version('edgepress')}, {first['runtime']}; {first['machine']}",
-        f"- {first['measured']} to {lines[-1]['measured']}, load (1 min) {loads(lines)}: other work ran beside it",
+        f"- {first['measured']} to {lines[-1]['measured']}, load (1 min) {loads(lines)}",
         "- random weights, 112x112, without Dense layers; ratios with 95 % intervals, of ten rounds in one session",
         "",
         "| network | format | MB | ms, median | MB of memory | Tucker-2: MB | ms | MB of memory | latency |",

@@ -296,8 +296,8 @@ def table() -> None:
         f"{os.cpu_count()} CPUs, Python {platform.python_version()}, {packages}; {others}. Test accuracy in percent "
         "with Student's 95 % interval over seeds; points lost are paired by seed. Latency and memory of the model ("
         "what a worker process takes at most beyond its imports): the files of seed 0 in one session, one thread; * "
-        "where a row's verdict is not stable. Recipes were chosen on the digits, with test accuracy in sight: the "
-        "strokes are the cleaner figures.",
+        "where a row's verdict is not stable; the networks' sessions were on different machines. Recipes were chosen "
+        "on the digits, with test accuracy in sight: the strokes are the cleaner figures.",
         "",
         f"{len(found)} of {len(list(keys()))} files made.",
     ]
