@@ -15,13 +15,14 @@ def split_cpus(threads: int, root: Path = Path("/")) -> Tuple[Tuple[int, ...], T
     """Return (CPUs of a worker, CPUs of everything else) out of those that this process may use.
 
     The worker gets the most capable ones (big.LITTLE), of equals the last: interrupts prefer the first. With fewer CPUs
-    than threads + 1 nothing is split, and both are empty: to share one CPU with the monitor is worse than to be moved.
+    than threads + 1 nothing is split: the worker has none of its own, and everything has them all. To share one CPU
+    with the monitor is worse than to be moved.
     """
     if not hasattr(os, "sched_getaffinity"):
         return (), ()
     available = sorted(os.sched_getaffinity(0))
     if len(available) <= threads:
-        return (), ()
+        return (), tuple(available)
     capacity = capacities(available, root)
     ranked = sorted(available, key=lambda cpu: (capacity[cpu], cpu), reverse=True)
     return tuple(sorted(ranked[:threads])), tuple(sorted(ranked[threads:]))

@@ -32,8 +32,8 @@ def test_big_cores_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_worker_that_needs_them_all_shares_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     allow(monkeypatch, 0, 1)
-    assert split_cpus(2, tmp_path) == ((), ())
-    assert split_cpus(4, tmp_path) == ((), ())
+    assert split_cpus(2, tmp_path) == ((), (0, 1))
+    assert split_cpus(4, tmp_path) == ((), (0, 1))
 
 
 def test_only_cpus_that_the_process_may_use_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepress_agent.benchmark import interleaved, order_seed
+from edgepress_agent.benchmark import run as run_benchmark
+from edgepress_agent.facts import read_facts
+from edgepress_agent.faults import Fault
 from edgepress_agent.home import Home
-from edgepress_agent.protocol.messages import JobReport
+from edgepress_agent.job_folder import JobFolder, first_state
+from edgepress_agent.protocol.messages import JobReport, Runtime
 from edgepress_agent.protocol.tensors import encode_arrays
+from edgepress_agent.running_job import Findings, RunningJob
+from edgepress_agent.worker_process import Watch
+from edgepress_agent.worker_task import Task, WorkerResult
 from support.agent_process import MODELS, QUICK, AgentProcess, benchmark, configuration
 from support.made_up_board import make_board
 
@@ -213,6 +220,32 @@ def test_workers_run_on_cpus_of_their_own(watched: JobReport) -> None:
     available = len(os.sched_getaffinity(0))
     for process in watched.runs[0].processes:
         assert len(process.cpus) == (1 if available > 1 else 0)
+
+
+class Started(RunningJob):
+    """A job that keeps on which CPUs each of its workers is started, by its threads, and starts none."""
+
+    def work(self, runtime: Runtime, task: Task, deadline_s: float, watch: Watch | None = None) -> WorkerResult:
+        self.log(f"{task.threads} {sorted(os.sched_getaffinity(0))}")
+        raise Fault("model-failed", "it was not to be measured")
+
+
+def test_a_worker_gets_every_cpu_back_after_a_pinned_one(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = [{0, 1, 2, 3}]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed[-1])
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cpus: allowed.append(set(cpus)))
+    home.models.mkdir()
+    (home.models / f"{'00' * 32}.tflite").touch()
+    one, four = (configuration("00" * 32, threads=threads) for threads in (1, 4))
+    spec = benchmark(one, four, plan=replace(QUICK, pinned=True))
+    folder = JobFolder(tmp_path)
+    folder.write_state(first_state("job", spec))
+    board = Home(home.root, make_board(tmp_path / "board"))
+    run_benchmark(Started(folder, spec, board, read_facts(board), Findings()))
+    started = (tmp_path / "job.log").read_text().splitlines()
+    assert Counter(started) == {"1 [0, 1, 2]": 2, "4 [0, 1, 2, 3]": 2}
 
 
 def test_an_adaptive_plan_ends_when_the_interval_is_narrow_enough(watched: JobReport) -> None:
