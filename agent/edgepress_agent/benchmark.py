@@ -69,12 +69,27 @@ def run(job: RunningJob) -> None:
     assert plan is not None  # checked when the job was started
     budget = Budget()
     sessions = [_Session(job, plan, configuration, budget) for configuration in job.spec.configurations]
+    if not job.spec.set_governor:
+        _measure(job, plan, sessions, [])
+        return
+    try:
+        failure = governor.set_performance(job.home, job.home.system)
+        _measure(job, plan, sessions, [] if failure is None else [_not_set(failure)])
+    finally:
+        failure = governor.undo(job.home, job.home.system)
+        if failure is not None:
+            job.log(f"the governor could not be put back: {failure}; the next start of the agent tries again")
+
+
+def _not_set(failure: str) -> MeasurementWarning:
+    return MeasurementWarning("governor-not-set", f"the governor could not be set: {failure}", {})
+
+
+def _measure(
+    job: RunningJob, plan: BenchmarkPlan, sessions: Sequence[_Session], notes: List[MeasurementWarning]
+) -> None:
     states = job.findings.states
     system = job.home.system
-    notes: List[MeasurementWarning] = []
-    failure = governor.set_performance(job.home, system) if job.spec.set_governor else None
-    if failure is not None:
-        notes.append(MeasurementWarning("governor-not-set", f"the governor could not be set: {failure}", {}))
     cool_down = _CoolDown(job, plan)
     most = plan.processes if plan.target_half_width is None else max(plan.processes, plan.max_processes or 0)
     total = most * len(sessions)
@@ -108,9 +123,6 @@ def run(job: RunningJob) -> None:
                 )
             )
         job.findings.runs += [session.report(states[0], notes) for session in sessions]
-        failure = governor.undo(job.home, system) if job.spec.set_governor else None
-        if failure is not None:
-            job.log(f"the governor could not be put back: {failure}; the next start of the agent tries again")
 
 
 class _CoolDown:

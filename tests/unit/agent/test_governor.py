@@ -70,6 +70,18 @@ def test_a_measurement_says_by_which_governor_it_was_taken_and_puts_the_old_one_
     assert governors(root) == ["ondemand", "ondemand"]
 
 
+def test_a_job_that_is_cancelled_while_it_sets_the_governor_puts_the_old_one_back(
+    root: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = 'shift; wanted=$(cat); echo "$wanted" | "$@"; [ "$wanted" != performance ] || kill -TERM $PPID'
+    sudo(tmp_path, monkeypatch, cancelled)
+    monkeypatch.setenv("EDGEPRESS_SYSTEM_ROOT", str(root))
+    with AgentProcess(home.root, tmp_path / "lock") as agent:
+        report = agent.run(benchmark(configuration(agent.push_model("dense_float32.tflite")), set_governor=True))
+    assert (report.status, report.runs) == ("cancelled", ())
+    assert governors(root) == ["ondemand", "ondemand"]
+
+
 def test_what_somebody_has_chosen_since_is_left_alone(
     root: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
