@@ -69,6 +69,7 @@ KINDS: dict[str, Kind] = {
 }
 """By the word before the colon."""
 
+_OF_ONE_FILE = frozenset({"id", "file", "release"})
 _GUESSED = ("recipe", "device", "model", "id", "session", "commit")
 
 
@@ -113,15 +114,21 @@ def select(store: ResultStore, text: str) -> Selection:
 
 
 def varied(one: Selection, other: Selection) -> frozenset[str]:
-    """Return the fields in which rows of two selections are meant to differ; ``*``: all of them."""
+    """Return the fields in which rows of two selections are meant to differ; ``*``: all of them.
+
+    These are those of the kinds that both name, with other values. What only one of them names chooses rows, and is no
+    question, unless it is the name of a file or of a row.
+    """
     first, second = dict(one.terms), dict(other.terms)
-    kinds = [kind for kind in {**first, **second} if first.get(kind) != second.get(kind)]
-    return frozenset().union(*(KINDS[kind].varies for kind in kinds))
+    asked = (first.keys() & second.keys()) | ((first.keys() | second.keys()) & _OF_ONE_FILE)
+    return frozenset().union(*(KINDS[kind].varies for kind in asked if first.get(kind) != second.get(kind)))
 
 
 def _term(store: ResultStore, part: str) -> tuple[str, str]:
     kind, colon, value = part.partition(":")
     if colon and kind in KINDS:
+        if not value:
+            raise TableError(f"{part!r} names no {kind}; {_usage()}")
         return kind, value
     if part == NEWEST:
         newest = store.rows(limit=1)

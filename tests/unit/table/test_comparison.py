@@ -16,7 +16,7 @@ from edgepress.table.regression import Limits, Outcome, find_regressions
 from edgepress.table.result import Result
 from edgepress.table.selection import select, varied
 from edgepress.table.store import ResultStore
-from support.table_rows import FACTS, STARTED_UNIX_NS, result, run_report
+from support.table_rows import FACTS, STARTED_UNIX_NS, result, run_report, steady_run
 
 LATENCY = Limits(latency=0.03)
 
@@ -174,6 +174,21 @@ class TestPairs:
         release = f"release:000003-{'cd' * 6}"
         assert select(sqlite_store, release).rows == sqlite_store.rows()
 
+    def test_what_only_one_word_names_chooses_rows_and_is_not_compared(self, sqlite_store: ResultStore) -> None:
+        pi5 = {"device": "pi5", "facts": dataclasses.replace(FACTS, physical_id="bb" * 32)}
+        put(sqlite_store, "float32", 1e5, "job-1")
+        put(sqlite_store, "int8", 5e4, "job-2")
+        put(sqlite_store, "int8", 2e4, "job-3", run=steady_run(20_000, threads=4))
+        put(sqlite_store, "int8", 2e4, "job-4", **pi5)
+        put(sqlite_store, "float32", 3e4, "job-5", run=steady_run(30_000, threads=4))
+        assert pair(sqlite_store, "float32,device:pi4,threads:1", "int8").after.session == "job-2"
+        assert pair(sqlite_store, "float32", "int8,threads:4").before.session == "job-5"
+
+    def test_a_row_is_compared_with_whatever_the_other_word_chooses(self, sqlite_store: ResultStore) -> None:
+        row = put(sqlite_store, "float32", 1e5)
+        put(sqlite_store, "int8", 5e4)
+        assert pair(sqlite_store, f"id:{row.id}", "int8").after.recipe == "int8"
+
     def test_what_nobody_asked_to_compare_is_named_when_it_differs(self, sqlite_store: ResultStore) -> None:
         one = put(sqlite_store, "float32", 1e5)
         other = dataclasses.replace(put(sqlite_store, "int8", 1e5), runtime_version="2.2.0")
@@ -201,7 +216,9 @@ class TestSelection:
         with pytest.raises(TableError, match=r"write recipe:pi4 or device:pi4"):
             select(sqlite_store, "pi4")
 
-    @pytest.mark.parametrize("word", ["nothing", "recipe:nothing", ",", "threads:many", "file:/nowhere"])
+    @pytest.mark.parametrize(
+        "word", ["nothing", "recipe:nothing", ",", "threads:many", "file:/nowhere", "recipe:", "id:"]
+    )
     def test_a_word_that_chooses_nothing_is_an_error(self, sqlite_store: ResultStore, word: str) -> None:
         put(sqlite_store, "int8", 1e5)
         with pytest.raises(TableError):
