@@ -27,11 +27,11 @@ RUNTIME_API = "interpreter"  # what the agent's workers call; LiteRT's CompiledM
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A metric on the test split with its 95 % interval."""
+    """A metric on the test split with its 95 % interval; None: it is no number, as the error of outputs of NaN."""
 
-    value: float
-    low: float
-    high: float
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,10 @@ def result_of_run(
         raise TableError(f"job {job.job_id} has no such run of {tflite.path}")
     if job.plan is None:
         raise TableError(f"job {job.job_id} of kind {job.kind} has no plan: it measured nothing that a row could hold")
-    kept = {name: value for name, value in asdict(replace(subject, compression=None)).items() if name != "compression"}
+    stated = replace(
+        subject, compression=None, host_metric=_finite(subject.host_metric), board_metric=_finite(subject.board_metric)
+    )
+    kept = {name: value for name, value in asdict(stated).items() if name != "compression"}
     provenance = Provenance(
         session=job.job_id,
         position=next(index for index, other in enumerate(job.runs) if other is run or other == run),
@@ -122,7 +125,7 @@ def derive(evidence: Evidence) -> Result:
     latency = summarize(run, interference=interference)
     verdict = judge_run(run, evidence.states, bound, max_hz)
     memory = [process.memory for process in run.processes]
-    host, board = _stated(subject.host_metric), _stated(subject.board_metric)
+    host, board = subject.host_metric or MetricValue(), subject.board_metric or MetricValue()
     return Result(
         model_sha256=run.configuration.model_sha256,
         runtime=run.runtime.name,
@@ -237,15 +240,9 @@ def _disagreement(subject: Subject) -> Iterator[MeasurementWarning]:
         yield MeasurementWarning(code, subject.output_check_reason)
 
 
-@dataclass(frozen=True)
-class _Stated:
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-def _stated(metric: MetricValue | None) -> _Stated:
-    """A metric without the numbers that are none: outputs of NaN have no error to state."""
+def _finite(metric: MetricValue | None) -> MetricValue | None:
+    """A metric without the numbers that are none, which JSON could not keep."""
     if metric is None:
-        return _Stated()
-    return _Stated(*(number if math.isfinite(number) else None for number in (metric.value, metric.low, metric.high)))
+        return None
+    numbers = (metric.value, metric.low, metric.high)
+    return MetricValue(*(number if number is not None and math.isfinite(number) else None for number in numbers))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from edgepress.benchmarking.plans import PLANS
 from edgepress.table.evidence import decode_evidence, encode_evidence
-from edgepress.table.recording import derive, plan_hash
+from edgepress.table.recording import MetricValue, derive, plan_hash
 from edgepress.table.result import COLUMNS, content_hash
 from edgepress.table.store import ResultStore
 from edgepress.table.verify import verify
@@ -104,6 +104,14 @@ def test_a_row_survives_the_way_through_its_evidence() -> None:
     row = result()
     assert row.evidence is not None
     assert derive(decode_evidence(encode_evidence(row.evidence))) == row
+
+
+def test_a_row_whose_metric_is_no_number_survives_it_too(store: ResultStore) -> None:
+    nan = float("nan")
+    store.record([result(board_metric=MetricValue(nan, 0.1, float("inf")), host_metric=MetricValue(nan, nan, nan))])
+    (found,) = verify(store)
+    assert found.is_sound, found
+    assert (found.row.metric_value_board, found.row.metric_low_board, found.row.metric_high_board) == (None, 0.1, None)
 
 
 def test_plans_hash_as_they_did_before_they_had_more_to_say() -> None:
