@@ -111,16 +111,23 @@ def find_regressions(
     size, and on the same data the same accuracy.
 
     Raises:
-        TableError: no row of the candidate has a counterpart in the baseline: silence is not success.
+        TableError: no row of the candidate has a counterpart in the baseline, or of no pair anything that is limited
+            could be judged: silence is not success.
     """
     pairs = [compare_rows(evidence, one, other, varies) for one, other in pair_up(baseline, candidate, varies)]
     if not pairs:
         raise TableError("the candidate has no row that the baseline has, too: nothing was compared")
     findings = [finding for pair in pairs for finding in _findings(pair, limits)]
+    wrong = tuple(pair.after for pair in pairs if pair.after.output_check == "wrong")
+    if not wrong and all(finding.outcome is Outcome.UNJUDGED for finding in findings):
+        reasons = sorted({f"{finding.change.metric}: {finding.why}" for finding in findings})
+        raise TableError(
+            f"nothing was judged ({'; '.join(reasons) or 'no pair has what the limits are of'}): measure both on a "
+            "real board, in two processes or more, with the same data, or set a limit for what both rows state"
+        )
     compared = {_name(pair.before) for pair in pairs}
     newest = {_name(row): row for row in baseline}
     missing = tuple(row for name, row in newest.items() if name not in compared)
-    wrong = tuple(pair.after for pair in pairs if pair.after.output_check == "wrong")
     return Regression(tuple(findings), missing, wrong)
 
 

@@ -268,6 +268,25 @@ class TestRegressions:
         with pytest.raises(TableError, match="nothing was compared"):
             find_regressions(sqlite_store.evidence, [one], [other], LATENCY)
 
+    @pytest.mark.parametrize(
+        ("changes", "limits", "why"),
+        [
+            ({"facts": dataclasses.replace(FACTS, emulated=True)}, LATENCY, "p50: measured under emulation"),
+            ({"data_sha256": "00" * 32}, Limits(metric=0.01), "accuracy: judged on other data"),
+            ({"board_metric": None, "host_metric": None}, Limits(metric=0.01), "no pair has what the limits are of"),
+        ],
+    )
+    def test_judging_nothing_is_no_success_either(
+        self, sqlite_store: ResultStore, changes: dict[str, Any], limits: Limits, why: str
+    ) -> None:
+        one, other = put(sqlite_store, "int8", 1e5), put(sqlite_store, "int8", 2e5, **changes)
+        with pytest.raises(TableError, match=f"nothing was judged .*{why}"):
+            find_regressions(sqlite_store.evidence, [one], [other], limits)
+        wrong = dataclasses.replace(other, output_check="wrong")
+        assert find_regressions(sqlite_store.evidence, [one], [wrong], limits).failed
+        both = dataclasses.replace(limits, size=0.05)
+        assert not find_regressions(sqlite_store.evidence, [one], [other], both).failed
+
     def test_the_comment_names_what_was_missing_and_holds_no_markup_of_others(self, sqlite_store: ResultStore) -> None:
         hostile = "<img src=x onerror=alert(1)>|`**"
         one, other = put(sqlite_store, hostile, 1e5), put(sqlite_store, hostile, 1.2e5)
