@@ -29,13 +29,14 @@ class Line:
 
 
 def fold_seeds(rows: Iterable[Result]) -> tuple[Line, ...]:
-    """Fold rows of one group that differ in the training seed; of each seed the newest row counts.
+    """Fold rows of one group that differ in the training seed only; of each seed the newest row counts.
 
-    Recipes with one seed keep all of their rows, each in a line of its own.
+    Another Keras model of the same name is another family. Recipes with one seed keep all of their rows, each in a line
+    of its own. What a recipe comes to (``recipe_id``) may depend on the seed: ranks and repairs are chosen by measuring.
     """
     families: dict[tuple[object, ...], list[Result]] = {}
     for row in rows:
-        families.setdefault((row.model, row.recipe, row.plan_sha256), []).append(row)
+        families.setdefault((row.model, row.source_sha256, row.recipe, row.plan_sha256), []).append(row)
     lines: list[Line] = []
     for family in families.values():
         newest = {row.training_seed: row for row in family}

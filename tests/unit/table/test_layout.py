@@ -139,6 +139,11 @@ class TestSeeds:
         rows = [row("int8", job_id="a"), row("int8", job_id="b")]
         assert [line.seeds for line in fold_seeds(rows)] == [1, 1]
 
+    def test_another_model_of_the_same_name_is_not_folded_with_them(self) -> None:
+        rows = self.seeds()
+        rows[1] = dataclasses.replace(rows[1], source_sha256="99" * 32)
+        assert sorted(line.seeds for line in fold_seeds(rows)) == [1, 2]
+
     def test_are_shown_one_by_one_when_asked(self) -> None:
         assert "int8 (3 seeds)" in render(self.seeds(), "text")
         assert "92.0% ± 5.0%" in render(self.seeds(), "text")
