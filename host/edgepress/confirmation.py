@@ -223,7 +223,7 @@ def _record(
     with interrupt_held():  # what was measured is in the table before a Ctrl-C ends the command
         for run, one in zip(report.runs, measured, strict=True):
             try:
-                session.require_samples(run, device.name, report.job_id)
+                session.require_samples(run, device.name, report)
             except AgentError as error:
                 failed.append(Failed(device.name, one.subject.recipe or one.subject.model, error))
                 continue

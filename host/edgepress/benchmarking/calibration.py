@@ -74,7 +74,7 @@ def calibrate(
         for number in range(sessions):
             task.update(number)
             report = session.measure_setups(device, [(model, way)] * 2, replace(longer, seed=number), progress=shown)
-            first, second = (session.require_samples(run, device.name, report.job_id) for run in report.runs)
+            first, second = (session.require_samples(run, device.name, report) for run in report.runs)
             seen = report.states, fixed_clock_hz(report.facts)
             ratios.append(compare_runs(first, second, None, *seen).ratio.value)
             medians.append(headline_ns(first, *seen))

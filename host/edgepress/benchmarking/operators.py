@@ -121,7 +121,7 @@ def profile_operators(
     except NotTFLiteError as error:
         raise ModelError(str(error)) from error
     session.acknowledge(device, report)
-    whole, idle = (session.require_samples(run, device.name, report.job_id) for run in report.runs[:2])
+    whole, idle = (session.require_samples(run, device.name, report) for run in report.runs[:2])
     max_hz = fixed_clock_hz(report.facts)
     call_ns = headline_ns(idle, report.states, max_hz)
     times = [_time_ns(run, report.states, max_hz, call_ns) for run in report.runs[2:]]

@@ -70,7 +70,7 @@ def measure(
             :func:`collect` the report after the link or this program was lost.
 
     Raises:
-        AgentError: no model gave a sample; the subclass says why.
+        AgentError: no model gave a sample, or somebody cancelled the job; the subclass says why.
         LinkLostError: the connection ended; the job goes on, its id is in the message.
         ProtocolError: the report is not of the configurations that were asked for.
         KeyboardInterrupt: after the job was cancelled and has ended.
@@ -109,7 +109,7 @@ def measure_setups(
             f"{most / 60:.0f} min at most"
         )
     report = run_job(device, spec, f"measuring on {device.name}", shown, on_start)
-    if not _has_samples(report):
+    if not _is_result(report):
         raise _given_up(device, report)
     if tuple(run.configuration for run in report.runs) != spec.configurations:
         raise ProtocolError(
@@ -172,29 +172,34 @@ def evaluate(
     return report.evaluation, outputs
 
 
-def require_samples(run: RunReport, device: str, job_id: str = "") -> RunReport:
+def require_samples(run: RunReport, device: str, job: JobReport | None = None) -> RunReport:
     """Return a run that has samples.
 
+    Args:
+        job: the report that the run is part of; it says why where none of the run's processes was started.
+
     Raises:
-        ModelKilledWorkerError, ModelRejectedError, JobError: no process finished; the first one's reason.
+        ModelKilledWorkerError, ModelRejectedError, JobError: no process finished; the first one's reason, or the job's.
     """
     if any(process.samples_ns for process in run.processes):
         return run
     what = f"no process of model {run.configuration.model_sha256[:12]} finished"
-    if not run.failures:
+    job_id = job.job_id if job else ""
+    failures = [*run.failures, *([job.failure] if job and job.failure else [])]
+    if not failures:
         raise JobError(f"{device}: {what}, and the agent does not say why", device, job_id=job_id)
-    raise _failure_error(what, run.failures[0], device, job_id)
+    raise _failure_error(what, failures[0], device, job_id)
 
 
 def collect(device: Device, job_id: str, progress: Progress | None = None) -> JobReport | None:
     """Return the report of a benchmark job that was left behind, after waiting for its end where it still runs.
 
-    Record it, then :func:`acknowledge` it. None: it left no sample, and the board has forgotten it.
+    Record it, then :func:`acknowledge` it. None: it left no sample or was cancelled, and the board has forgotten it.
     """
     with (progress or Silent()).task(f"waiting for job {job_id} on {device.name}") as task:
         device.client.wait(job_id, task)
     report = device.client.report(job_id)
-    if report.status != "cancelled" and _has_samples(report):
+    if _is_result(report):
         return report
     acknowledge(device, report)
     return None
@@ -215,8 +220,9 @@ def _configuration(model: TFLiteModel, way: Way) -> Configuration:
     return Configuration(model.sha256, way.runtime.name, way.runtime.version, way.threads, way.delegate)
 
 
-def _has_samples(report: JobReport) -> bool:
-    return any(process.samples_ns for run in report.runs for process in run.processes)
+def _is_result(report: JobReport) -> bool:
+    """Whether rows can be made of a report. One that was cut short by its deadline is one, and its rows say so."""
+    return report.status != "cancelled" and any(process.samples_ns for run in report.runs for process in run.processes)
 
 
 def _given_up(device: Device, report: JobReport) -> AgentError:

@@ -179,7 +179,12 @@ def derive(evidence: Evidence) -> Result:
         energy_per_run_j=_energy_j(run, latency.p50_ns),
         output_check=subject.output_check,
         verdict=str(verdict.name),
-        warnings=(*verdict.warnings, *_delegation(run, known), *_disagreement(subject)),
+        warnings=(
+            *verdict.warnings,
+            *_shortfall(run, evidence.plan),
+            *_delegation(run, known),
+            *_disagreement(subject),
+        ),
         emulated=bool(facts and facts.emulated),
         board_model=facts.model if facts else None,
         kernel=facts.kernel if facts else None,
@@ -220,6 +225,18 @@ def _energy_j(run: RunReport, latency_ns: int) -> float | None:
         reading.power_w for process in run.processes for reading in process.readings if reading.power_w is not None
     ]
     return sum(watts) / len(watts) * latency_ns / 1e9 if watts else None
+
+
+def _shortfall(run: RunReport, plan: BenchmarkPlan) -> Iterator[MeasurementWarning]:
+    """What a job leaves out that is over before its plan is."""
+    started = len(run.processes) + len(run.failures)
+    if started < plan.processes:
+        yield MeasurementWarning(
+            "cut-short",
+            f"{started} of {plan.processes} worker processes were started before the job was over: measure fewer "
+            "configurations at once, or with a shorter plan",
+            {"started": started, "planned": plan.processes},
+        )
 
 
 def _delegation(run: RunReport, known: Provenance) -> Iterator[MeasurementWarning]:

@@ -131,6 +131,13 @@ def test_a_report_with_one_model_that_failed_still_has_the_others(model: TFLiteM
         session.require_samples(report.runs[1], "pi4")
 
 
+def test_a_model_whose_turn_never_came_is_told_why_the_job_ended() -> None:
+    over = Failure("deadline", "the job's 60 s are over after 1 processes")
+    report = job_report(steady_run(), run_report([]), status="failed", failure=over)
+    with pytest.raises(JobError, match=r"no process of model cdcdcdcdcdcd finished: the job's 60 s are over"):
+        session.require_samples(report.runs[1], "pi4", report)
+
+
 @pytest.mark.parametrize("runs", [(steady_run(), steady_run()), (steady_run(threads=4),)])
 def test_a_report_of_something_else_is_refused(model: TFLiteModel, runs: tuple[RunReport, ...]) -> None:
     with pytest.raises(ProtocolError, match=f"its report is of {len(runs)} others"):
@@ -146,9 +153,10 @@ def test_a_report_of_something_else_is_refused(model: TFLiteModel, runs: tuple[R
         (job_report(run_report([], failures=[Failure("model-rejected", "no such operator")])), ModelRejectedError),
         (job_report(status="failed", failure=Failure("deadline", "too slow")), JobError),
         (job_report(status="cancelled", failure=Failure("cancelled", "somebody cancelled it")), JobError),
+        (job_report(steady_run(), status="cancelled", failure=Failure("cancelled", "cancelled on request")), JobError),
     ],
 )
-def test_a_job_without_any_sample_is_an_error_and_leaves_nothing_on_the_board(
+def test_a_job_without_any_sample_or_that_was_cancelled_is_an_error_and_leaves_nothing_on_the_board(
     model: TFLiteModel, report: JobReport, error: type[DeviceError]
 ) -> None:
     board = Board(report)

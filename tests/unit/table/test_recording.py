@@ -9,7 +9,7 @@ import pytest
 from edgepress.errors import TableError
 from edgepress.table.recording import MetricValue, Subject, result_of_run
 from edgepress.table.render import render
-from edgepress_agent.protocol.messages import Reading
+from edgepress_agent.protocol.messages import Failure, Reading
 from support.table_rows import FACTS, MIB, job_report, process_run, result, run_report, steady_run, tflite_model
 
 
@@ -106,6 +106,16 @@ def test_energy_is_the_mean_power_for_as_long_as_an_inference_takes() -> None:
     row = result(run=dataclasses.replace(run, processes=tuple(processes)))
     assert row.energy_per_run_j == pytest.approx(4.0 * row.latency_p50_ns / 1e9)
     assert result().energy_per_run_j is None
+
+
+def test_a_row_of_fewer_processes_than_its_plan_has_says_so() -> None:
+    failure = Failure("deadline", "the worker did not finish")
+    assert [one.code for one in result(run=run_report([[100_000] * 40] * 4, failures=[failure])).warnings] == [
+        "process-failed"
+    ]
+    (warning,) = result(run=run_report([[100_000] * 40] * 4)).warnings
+    assert (warning.code, warning.data) == ("cut-short", {"started": 4, "planned": 5})
+    assert warning.message.startswith("4 of 5 worker processes were started")
 
 
 @pytest.mark.parametrize(("nodes", "warned"), [(0, True), (1, False)])
