@@ -99,7 +99,7 @@ def _measure(
             return ()
         return [index for index, session in enumerate(sessions) if not session.is_settled()]
 
-    states.append(read_board_state(system))
+    states.append(read_board_state(system, sessions[0].cpus))
     try:
         order = interleaved(len(sessions), plan.processes, order_seed(plan, job.folder.job_id), unsettled)
         for position, (round_, index) in enumerate(order):
@@ -109,7 +109,7 @@ def _measure(
             if left <= 0:
                 raise Fault("deadline", f"the job's {plan.job_deadline_s:g} s are over after {position} processes")
             sessions[index].measure(round_, position, min(plan.process_deadline_s, left))
-            states.append(read_board_state(system))
+            states.append(read_board_state(system, sessions[index].cpus))
             sessions[index].states += states[-2:]
         job.progress(total, total, "measured")
     finally:
@@ -159,7 +159,7 @@ class _Session:
         self._plan = plan
         self._configuration = configuration
         self._runtime: Runtime = job.runtime(configuration)
-        cpus, self._other_cpus = split_cpus(configuration.threads, job.home.system) if plan.pinned else ((), ())
+        self.cpus, self._other_cpus = split_cpus(configuration.threads, job.home.system) if plan.pinned else ((), ())
         self._task = Task(
             runtime_name=self._runtime.name,
             model_path=str(job.content.path(configuration.model_sha256)),
@@ -171,9 +171,9 @@ class _Session:
             inputs_path=str(job.content.path(job.spec.inputs_sha256)) if job.spec.inputs_sha256 else None,
             input_positions=job.spec.input_positions,
             output_positions=job.spec.output_positions,
-            cpus=cpus,
+            cpus=self.cpus,
         )
-        self._probe = Probe(job.home.system, cpus)
+        self._probe = Probe(job.home.system, self.cpus)
         self._budget = budget
         self._results: Dict[int, WorkerResult] = {}
         self._processes: List[ProcessRun] = []
@@ -213,7 +213,7 @@ class _Session:
                 sentinel_ns=result.sentinel_ns,
                 blocks=result.blocks,
                 readings=readings,
-                cpus=self._task.cpus,
+                cpus=self.cpus,
                 monitor_cpu_ns=watch.cpu_ns,
                 monitored_ns=watch.watched_ns,
             )

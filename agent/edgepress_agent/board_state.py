@@ -6,13 +6,13 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 from edgepress_agent import vcgencmd
 from edgepress_agent.protocol.messages import BoardState
 
 _ROOT = Path("/")
-_CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"
+_CPUFREQ = "sys/devices/system/cpu/cpu{}/cpufreq"
 _THROTTLED_FILES = (
     "sys/devices/platform/soc/soc:firmware/get_throttled",
     "sys/devices/platform/soc@*/*firmware*/get_throttled",
@@ -21,12 +21,16 @@ _THROTTLED_FILES = (
 _CPU_ZONES = ("cpu", "soc", "x86_pkg_temp", "acpitz")  # beginnings of thermal zone types, best first
 
 
-def read_board_state(root: Path = _ROOT) -> BoardState:
-    """Take a reading. What cannot be read is None. With ``vcgencmd`` it costs some milliseconds of CPU."""
+def read_board_state(root: Path = _ROOT, cpus: Sequence[int] = ()) -> BoardState:
+    """Take a reading. What cannot be read is None. With ``vcgencmd`` it costs some milliseconds of CPU.
+
+    Args:
+        cpus: a worker's, whose clock is read; none: it has no CPUs of its own.
+    """
     return BoardState(
         taken_unix_ns=time.time_ns(),
         governor=read_governor(root),
-        cpu_hz=read_cpu_hz(root, "scaling_cur_freq"),
+        cpu_hz=Clock(root, cpus).read_hz(),
         temperature_c=read_temperature_c(root),
         throttled_bits=read_throttled_bits(root),
         load_1min=os.getloadavg()[0],
@@ -43,13 +47,31 @@ def read_text(path: Path) -> Optional[str]:
 
 
 def read_governor(root: Path = _ROOT) -> Optional[str]:
-    return read_text(root / _CPUFREQ / "scaling_governor")
+    return read_text(root / _CPUFREQ.format(0) / "scaling_governor")
 
 
-def read_cpu_hz(root: Path, name: str) -> Optional[int]:
-    """Return a frequency of the first CPU (``scaling_cur_freq``, ``cpuinfo_max_freq``), which files give in kHz."""
-    text = read_text(root / _CPUFREQ / name)
-    return int(text) * 1000 if text and text.isdigit() else None
+def read_max_hz(root: Path) -> Optional[int]:
+    """Return the highest clock of the fastest CPU."""
+    return max(filter(None, map(_max_hz, root.glob(_CPUFREQ.format("*")))), default=None)
+
+
+class Clock:
+    """The clock that a worker runs at: its files are found once, and read often.
+
+    Of CPUs of several kinds (big.LITTLE) the fastest ones count. Of a worker's own it is the lowest clock. A worker
+    without any may be on each CPU of the board, and the others idle: it is the highest.
+    """
+
+    def __init__(self, root: Path, cpus: Sequence[int]) -> None:
+        folders = [root / _CPUFREQ.format(cpu) for cpu in cpus] or sorted(root.glob(_CPUFREQ.format("*")))
+        highest = [_max_hz(folder) or 0 for folder in folders]
+        fastest = [folder for folder, hz in zip(folders, highest) if hz == max(highest)]
+        self._files = [folder / "scaling_cur_freq" for folder in fastest]
+        self._choose = min if cpus else max
+
+    def read_hz(self) -> Optional[int]:
+        """Return the clock; None: the kernel does not say."""
+        return self._choose(filter(None, map(_read_hz, self._files)), default=None)
 
 
 def read_temperature_c(root: Path = _ROOT) -> Optional[float]:
@@ -95,6 +117,16 @@ def parse_meminfo(text: str, field: str) -> int:
     """Return a field of ``/proc/meminfo`` in bytes; 0 when it is not there."""
     match = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
     return int(match.group(1)) * 1024 if match else 0
+
+
+def _max_hz(cpufreq: Path) -> Optional[int]:
+    return _read_hz(cpufreq / "cpuinfo_max_freq")
+
+
+def _read_hz(path: Path) -> Optional[int]:
+    """Read a frequency, which these files give in kHz."""
+    text = read_text(path)
+    return int(text) * 1000 if text and text.isdigit() else None
 
 
 def _zone_rank(kind: str) -> int:

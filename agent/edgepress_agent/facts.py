@@ -12,8 +12,8 @@ from typing import Dict, List, Optional, Tuple
 
 from edgepress_agent.board_state import (
     parse_meminfo,
-    read_cpu_hz,
     read_governor,
+    read_max_hz,
     read_temperature_c,
     read_text,
     read_throttled_bits,
@@ -47,7 +47,7 @@ def read_facts(home: Home, root: Optional[Path] = None) -> DeviceFacts:
         cpu_parts=cpuinfo.parts,
         cpu_features=cpuinfo.features,
         cpu_count=os.cpu_count() or 1,
-        cpu_max_hz=read_cpu_hz(root, "cpuinfo_max_freq"),
+        cpu_max_hz=read_max_hz(root),
         governor=read_governor(root),
         memory_total_bytes=parse_meminfo(read_text(root / "proc/meminfo") or "", "MemTotal"),
         disk_free_bytes=disk_free_bytes(home.root),

@@ -14,6 +14,7 @@ from typing import List, Optional, Sequence, Tuple
 
 from edgepress_agent import vcgencmd
 from edgepress_agent.board_state import (
+    Clock,
     parse_millidegrees,
     parse_throttled_file,
     read_text,
@@ -26,7 +27,6 @@ from edgepress_agent.protocol.messages import Reading
 SHORTEST_PERIOD_S = 0.05
 LONGEST_PERIOD_S = 1.0  # a throttled second is seen, also where a reading is dear
 SHARE = 0.004  # of the time, for the monitor's own CPU time
-_CPUFREQ = "sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq"
 
 
 _FIRMWARE_NS = 10_000_000  # what asking it may cost, until it was asked
@@ -55,8 +55,7 @@ class Probe:
     def __init__(self, root: Path, cpus: Sequence[int]) -> None:
         self._root = root
         self._cpus = tuple(cpus) or tuple(sorted(parse_stat(read_text(root / "proc/stat"))))
-        self._frequencies = [root / _CPUFREQ.format(cpu) for cpu in self._cpus]
-        self._frequencies = [path for path in self._frequencies if read_text(path)]
+        self._clock = Clock(root, cpus)
         self._temperature = temperature_file(root)
         self._throttled = throttled_file(root)
         self._firmware = vcgencmd.find(root)
@@ -66,7 +65,7 @@ class Probe:
         """Return a reading and the CPU time of child processes that it took, ns."""
         times = parse_stat(read_text(self._root / "proc/stat"))
         ours = [times[cpu] for cpu in self._cpus if cpu in times]
-        hz, throttled, power_w, children_ns = self._hz(), None, None, 0
+        hz, throttled, power_w, children_ns = self._clock.read_hz(), None, None, 0
         if self._throttled is not None:
             throttled = parse_throttled_file(read_text(self._throttled))
         if ask_firmware and self._firmware is not None:
@@ -91,10 +90,6 @@ class Probe:
             power_w=power_w,
         )
         return reading, children_ns
-
-    def _hz(self) -> Optional[int]:
-        values = [text for text in map(read_text, self._frequencies) if text and text.isdigit()]
-        return min(int(text) for text in values) * 1000 if values else None
 
 
 class Monitor:

@@ -86,7 +86,7 @@ class Reading(Wire):
     """The board while a worker ran, seen by the job's monitor. Counters are since boot."""
 
     taken_ns: int  # CLOCK_MONOTONIC
-    cpu_hz: Optional[int]  # the lowest of the worker's CPUs
+    cpu_hz: Optional[int]  # the lowest of the worker's (fastest) CPUs; of one without any, the highest of all
     temperature_c: Optional[float]
     throttled_bits: Optional[int]
     load_1min: float
@@ -125,7 +125,7 @@ class BoardState(Wire):
 
     taken_unix_ns: int
     governor: Optional[str]
-    cpu_hz: Optional[int]
+    cpu_hz: Optional[int]  # as in a Reading, of the worker before it
     temperature_c: Optional[float]
     throttled_bits: Optional[int]
     load_1min: float

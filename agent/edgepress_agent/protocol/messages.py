@@ -122,7 +122,7 @@ class DeviceFacts(Wire):
     cpu_parts: Tuple[str, ...]  # ARM part numbers, e.g. "0xd08" for Cortex-A72; distinct, in order
     cpu_features: Tuple[str, ...]
     cpu_count: int
-    cpu_max_hz: Optional[int]
+    cpu_max_hz: Optional[int]  # of the fastest CPU
     governor: Optional[str]
     memory_total_bytes: int
     disk_free_bytes: int  # where EDGEPRESS_HOME is

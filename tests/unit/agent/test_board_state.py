@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepress_agent.board_state import parse_meminfo, read_board_state
+from edgepress_agent.board_state import parse_meminfo, read_board_state, read_max_hz
+from edgepress_agent.monitor import Probe
 from edgepress_agent.vcgencmd import parse_throttled
 
 
@@ -36,6 +37,24 @@ def test_a_raspberry_pi_is_read_from_its_files(tmp_path: Path) -> None:
     assert state.temperature_c == 48.312
     assert state.throttled_bits == 0x50005
     assert state.memory_available_bytes == 3456789 * 1024
+
+
+BIG_LITTLE = {0: (1_000_000, 1_800_000), 1: (1_800_000, 1_800_000), 2: (2_300_000, 2_400_000), 3: (600_000, 2_400_000)}
+
+
+@pytest.mark.parametrize(
+    ("cpus", "hz"),
+    [((0,), 1_000_000_000), ((2,), 2_300_000_000), ((2, 3), 600_000_000), ((1, 2), 2_300_000_000), ((), 2_300_000_000)],
+)
+def test_the_clock_is_that_of_the_workers_fastest_cpus_or_the_highest_where_it_may_be_on_any(
+    tmp_path: Path, cpus: tuple[int, ...], hz: int
+) -> None:
+    for cpu, (now, most) in BIG_LITTLE.items():
+        folder = f"sys/devices/system/cpu/cpu{cpu}/cpufreq"
+        write(tmp_path, {f"{folder}/scaling_cur_freq": f"{now}\n", f"{folder}/cpuinfo_max_freq": f"{most}\n"})
+    assert read_board_state(tmp_path, cpus).cpu_hz == hz
+    assert Probe(tmp_path, cpus).read(ask_firmware=False)[0].cpu_hz == hz
+    assert read_max_hz(tmp_path) == 2_400_000_000
 
 
 def test_what_a_board_does_not_tell_is_none_and_not_zero(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_a_reading_has_what_the_board_says_of_the_workers_cpus(tmp_path: Path) -
     assert reading.power_w is None
     assert spent_ns == 0  # no program was started
     everywhere, _ = Probe(root, ()).read(ask_firmware=False)
-    assert everywhere.cpu_hz == 600_000_000
+    assert everywhere.cpu_hz == 1_800_000_000  # the other one may be idle
     assert everywhere.steal_ns == 9 * (reading.steal_ns or 0) // 7
 
 
