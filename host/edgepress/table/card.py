@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgepress.errors import TableError
-from edgepress.table.conditions import group_alike
+from edgepress.table.conditions import conditions_of, group_alike
 from edgepress.table.inert import markdown_cell
 from edgepress.table.layout import Layout
 from edgepress.table.marks import marks, metric_value
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def model_card(store: ResultStore, rows: Sequence[Result]) -> str:
-    """Return the card of rows of one model: the newest of each recipe and set of conditions.
+    """Return the card of rows of one model: the newest of each recipe, training seed and set of conditions.
 
     Raises:
         TableError: there are no rows, or they are of several models.
@@ -29,8 +29,7 @@ def model_card(store: ResultStore, rows: Sequence[Result]) -> str:
         raise TableError("no row of such a model; `edgepress table` prints what there is")
     if len(names) > 1:
         raise TableError(f"several models have such a name: {', '.join(names)}; give one of them whole")
-    by_place = {(row.device, row.physical_device, row.recipe, row.runtime, row.threads): row for row in rows}
-    newest = list(by_place.values())
+    newest = list({(row.recipe, row.training_seed, *conditions_of(row)): row for row in rows}.values())
     sections = [
         f"# {markdown_cell(names[0])}",
         _summary(newest),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from edgepress.table.conditions import conditions_of
 from edgepress.table.inert import printable
 from edgepress.table.marks import PARETO
 from edgepress.table.result import Result
@@ -41,11 +42,9 @@ class Context:
     has_notes: bool
 
     @property
-    def baselines(self) -> dict[tuple[str, str], Result]:
-        """The float32 row of each session and model."""
-        return {
-            (line.row.session, line.row.model): line.row for line in self.lines if line.row.recipe == BASELINE_RECIPE
-        }
+    def baselines(self) -> dict[tuple[object, ...], Result]:
+        """The float32 row of each session, model, training seed and set of conditions."""
+        return {_related(line.row): line.row for line in self.lines if line.row.recipe == BASELINE_RECIPE}
 
 
 @dataclass(frozen=True)
@@ -130,11 +129,15 @@ def _against_baseline(context: Context, parts: Callable[[Result, Result], tuple[
     baselines = context.baselines
 
     def cell(line: Line) -> Cell:
-        baseline = baselines.get((line.row.session, line.row.model))
+        baseline = baselines.get(_related(line.row))
         above, below = parts(line.row, baseline) if baseline else (0, 0)
         return Cell(format_factor(above / below)) if below else Cell(NOTHING)  # a clock that stands still divides by 0
 
     return cell
+
+
+def _related(row: Result) -> tuple[object, ...]:
+    return (row.session, row.model, row.training_seed, *conditions_of(row))
 
 
 def _size_ratio(context: Context) -> Spec:

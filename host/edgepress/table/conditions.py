@@ -18,6 +18,11 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
 """By the name that people use: the fields of :class:`~edgepress.table.result.Result` that are compared."""
 
 
+def conditions_of(row: Result, mix: Collection[str] = ()) -> tuple[object, ...]:
+    """Return what of a row must be alike in another one; ``mix`` names conditions that are to be overlooked."""
+    return tuple(getattr(row, field) for name, fields in CONDITIONS.items() if name not in mix for field in fields)
+
+
 def group_alike(rows: Iterable[Result], mix: Collection[str] = ()) -> list[list[Result]]:
     """Put rows measured under the same conditions together, in the order in which these first occur.
 
@@ -25,7 +30,7 @@ def group_alike(rows: Iterable[Result], mix: Collection[str] = ()) -> list[list[
     """
     groups: dict[tuple[object, ...], list[Result]] = {}
     for row in rows:
-        groups.setdefault(_conditions(row, mix), []).append(row)
+        groups.setdefault(conditions_of(row, mix), []).append(row)
     return sorted(groups.values(), key=lambda rows: any(row.emulated for row in rows))
 
 
@@ -34,7 +39,3 @@ def unlike(rows: Sequence[Result]) -> list[str]:
     return [
         name for name, fields in CONDITIONS.items() if len({tuple(getattr(row, f) for f in fields) for row in rows}) > 1
     ]
-
-
-def _conditions(row: Result, mix: Collection[str]) -> tuple[object, ...]:
-    return tuple(getattr(row, field) for name, fields in CONDITIONS.items() if name not in mix for field in fields)

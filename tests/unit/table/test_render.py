@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from edgepress.table.layout import arrange
+from edgepress.table.card import model_card
+from edgepress.table.layout import Layout, arrange
 from edgepress.table.render import FORMATS, Format, render
 from edgepress.table.result import Result
+from edgepress.table.store import ResultStore
 from edgepress.table.terminal import ResultTable
 from support.table_rows import FACTS, result, run_report, steady_run
 
@@ -72,6 +74,27 @@ def test_a_row_is_related_only_to_the_float32_row_of_its_own_session() -> None:
     tuesday = [result("int8", run=steady_run(20_000), job_id="job-2")]
     assert cells(monday + tuesday, "speed-up") == ["1.00x", "2.00x", "-"]
     assert "measured" in headers(monday + tuesday)
+
+
+def test_a_row_is_related_only_to_the_float32_row_of_its_own_conditions() -> None:
+    one = session()
+    four = [
+        result(recipe, run=steady_run(p50_ns, threads=4), size_bytes=size, position=position)
+        for position, (recipe, p50_ns, size) in enumerate([("float32", 40_000, 40_960), ("int8", 10_000, 10_240)], 2)
+    ]
+    (group,) = arrange(one + four, Layout(mix=frozenset({"threads"})))
+    (speed_up,) = (column for column in group.columns if column.header == "speed-up")
+    assert [cell.text for cell in speed_up.cells] == ["1.00x", "2.00x", "1.00x", "4.00x"]
+
+
+def test_a_card_has_the_newest_row_of_each_set_of_conditions(sqlite_store: ResultStore) -> None:
+    slow = steady_run(90_000)
+    slow = dataclasses.replace(slow, configuration=dataclasses.replace(slow.configuration, delegate="none"))
+    old, new, apart = (result(run=run, job_id=str(n), position=n) for n, run in enumerate([slow, slow, steady_run()]))
+    sqlite_store.record([old, new, apart])
+    card = model_card(sqlite_store, sqlite_store.rows())
+    measured = [line for line in card.splitlines() if "µs" in line and line.startswith("|")]
+    assert ["90.0 µs" in line for line in measured] == [True, False]
 
 
 def test_files_that_no_recipe_made_are_named_by_their_file() -> None:
