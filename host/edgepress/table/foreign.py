@@ -23,6 +23,7 @@ TOOL = "benchmark_model"
 _NS_PER_US = 1000
 _NS_PER_MS = 1_000_000
 _STATISTICS = re.compile(r"\bcount=(\d+)\b[^\n]*?\bmin=([\d.e+]+)\s+max=([\d.e+]+)\s+avg=([\d.e+]+)([^\n]*)")
+_OF_OPERATORS = "Timings (microseconds): "  # before the sum of all operators, by the tool's profiler
 _MORE = {name: re.compile(rf"\b(?:{name})=([\d.e+]+)") for name in ("p50|median", "p95", "p90", "p99")}
 _THREADS = re.compile(r"num_threads\D{0,20}?(\d+)|Num threads:\s*\[?(\d+)", re.IGNORECASE)
 _FOOTPRINT = re.compile(r"overall=([\d.]+)")
@@ -164,7 +165,8 @@ def _from_text(text: str, path: Path) -> ForeignRun:
     lines = list(_STATISTICS.finditer(text))
     if not lines:
         raise TableError(f"{path} has no line with count=, min=, max= and avg= as {TOOL} writes it")
-    last = lines[-1]  # the warm-up comes first
+    whole = [line for line in lines if not text.endswith(_OF_OPERATORS, 0, line.start())]
+    last = (whole or lines)[-1]  # the warm-up comes first
     found = {name: match for name, pattern in _MORE.items() if (match := pattern.search(last[5]))}
 
     def ns(name: str) -> int | None:

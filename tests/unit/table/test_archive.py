@@ -180,6 +180,11 @@ class TestForeign:
         assert (row.latency_p50_ns, row.latency_p95_ns, row.samples, row.threads) == (18_840_000, 19_200_000, 53, 4)
         assert row.peak_rss_bytes == round(9.25 * 2**20)
 
+    def test_the_sum_of_operators_that_a_profiler_adds_is_not_the_latency(self, tflite: Path) -> None:
+        path = tflite.with_name("log.txt")
+        path.write_text(LOG + "Timings (microseconds): count=53 first=9 curr=10 min=9 max=12 avg=10.5 std=1\n")
+        assert read_foreign(path, tflite=tflite, device="pi4").latency_p50_ns == 18_840_000
+
     def test_a_mean_that_stands_for_the_median_is_said(self, tflite: Path) -> None:
         path = tflite.with_name("profile.csv")
         path.write_text("Timings (microseconds): count=50 first=9 curr=10 min=9 max=12 avg=10.5 std=1\n")
