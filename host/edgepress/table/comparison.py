@@ -1,15 +1,15 @@
 """What changed from one row to another: ratio with interval and verdict, metric by metric.
 
 Latency is compared by the stored raw samples, processes being the unit of repetition. Inside a session processes are
-paired; between sessions the interval alone would promise too much, since boards differ from session to session by more
-than processes do inside one: a change must exceed the board's noise floor as well
+paired, if both rows have the same rounds. Between sessions the interval alone would promise too much, since boards
+differ from session to session by more than processes do inside one: a change must exceed the board's noise floor, too
 (:func:`edgepress.benchmarking.floor.noise_floor`); inside one, twice what the same file differs from itself there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -207,18 +207,17 @@ def _needed(before: Result, after: Result, same_session: bool) -> float:
     return max(MATERIAL, *(noise_floor(*board) for board in boards))
 
 
-def _samples(evidence: EvidenceOf, row: Result) -> list[Sequence[int]]:
-    """What makes the headline, by process, in the order of the rounds."""
+def _samples(evidence: EvidenceOf, row: Result) -> Mapping[int, Sequence[int]]:
+    """What makes the headline, by round."""
     seen = evidence(row.id)
-    return list(samples_by_round(seen.run, seen.states, fixed_clock_hz(seen.facts)).values())
+    return samples_by_round(seen.run, seen.states, fixed_clock_hz(seen.facts))
 
 
-def _ratio(above: list[Sequence[int]], below: list[Sequence[int]], same_session: bool) -> Ratio | None:
+def _ratio(above: Mapping[int, Sequence[int]], below: Mapping[int, Sequence[int]], same_session: bool) -> Ratio | None:
     if min(len(above), len(below)) < 2:
         return None
-    if same_session and len(above) == len(below):
-        return paired_ratio(above, below)
-    return independent_ratio(above, below)
+    is_paired = same_session and above.keys() == below.keys()
+    return (paired_ratio if is_paired else independent_ratio)(list(above.values()), list(below.values()))
 
 
 def _p95(before: Result, after: Result, same_session: bool) -> Change:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from edgepress.benchmarking.statistics import independent_ratio
 from edgepress.errors import TableError
 from edgepress.table import comparison_text
 from edgepress.table.comparison import Pair, Verdict, compare, compare_rows
@@ -58,6 +59,17 @@ class TestVerdicts:
         assert p50.low < 1.1 < p50.high
         assert p50.high - p50.low < 0.02
         assert p50.verdict is Verdict.WORSE
+
+    def test_processes_of_different_rounds_are_no_pairs(self, sqlite_store: ResultStore) -> None:
+        whole = measured(1e5, 1, processes=6, noise=0.05).processes
+        runs = [[run for run in whole if run.index != missing] for missing in (1, 4)]
+        for name, processes in zip(("float32", "int8"), runs, strict=True):
+            put(sqlite_store, name, 1e5, run=dataclasses.replace(run_report([]), processes=tuple(processes)))
+        p50 = pair(sqlite_store, "float32", "int8").change("p50")
+        below, above = ([run.samples_ns for run in processes] for processes in runs)
+        ratio = independent_ratio(above, below)
+        assert p50 is not None
+        assert (p50.low, p50.high) == (ratio.low, ratio.high)
 
     def test_less_than_two_percent_is_no_difference_however_sure(self, sqlite_store: ResultStore) -> None:
         put(sqlite_store, "float32", 100_000)
