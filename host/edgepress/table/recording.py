@@ -19,7 +19,7 @@ from edgepress_agent.protocol.codec import to_wire
 from edgepress_agent.protocol.messages import MeasurementWarning
 
 if TYPE_CHECKING:
-    from edgepress_agent.protocol.messages import BenchmarkPlan, JobReport, RunReport
+    from edgepress_agent.protocol.messages import BenchmarkPlan, JobReport, ProcessRun, Reading, RunReport
     from edgepress_converters.model import TFLiteModel
 
 RUNTIME_API = "interpreter"  # what the agent's workers call; LiteRT's CompiledModel would be another key
@@ -222,9 +222,16 @@ def _subject(values: dict[str, Any], compression: dict[str, Any] | None) -> Subj
 
 def _energy_j(run: RunReport, latency_ns: int) -> float | None:
     watts = [
-        reading.power_w for process in run.processes for reading in process.readings if reading.power_w is not None
+        reading.power_w
+        for process in run.processes
+        for reading in process.readings
+        if reading.power_w is not None and not _is_after_the_load(reading, process)
     ]
     return sum(watts) / len(watts) * latency_ns / 1e9 if watts else None
+
+
+def _is_after_the_load(reading: Reading, process: ProcessRun) -> bool:
+    return bool(process.blocks) and reading.taken_ns > process.blocks[-1].ended_ns
 
 
 def _shortfall(run: RunReport, plan: BenchmarkPlan) -> Iterator[MeasurementWarning]:

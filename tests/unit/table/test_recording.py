@@ -9,7 +9,7 @@ import pytest
 from edgepress.errors import TableError
 from edgepress.table.recording import MetricValue, Subject, result_of_run
 from edgepress.table.render import render
-from edgepress_agent.protocol.messages import Failure, Reading
+from edgepress_agent.protocol.messages import Failure, Reading, SampleBlock
 from support.table_rows import FACTS, MIB, job_report, process_run, result, run_report, steady_run, tflite_model
 
 
@@ -116,6 +116,15 @@ def test_a_row_of_fewer_processes_than_its_plan_has_says_so() -> None:
     (warning,) = result(run=run_report([[100_000] * 40] * 4)).warnings
     assert (warning.code, warning.data) == ("cut-short", {"started": 4, "planned": 5})
     assert warning.message.startswith("4 of 5 worker processes were started")
+
+
+def test_power_that_was_read_after_the_last_block_is_not_that_of_inferences() -> None:
+    run = steady_run(2_000_000)
+    readings = tuple(Reading(at, None, None, None, 0.1, None, None, None, None, w) for at, w in ((1, 5.0), (3, 1.0)))
+    blocks = (SampleBlock(40, 0, 2, 2, None, 0, 0, 1),)
+    processes = tuple(dataclasses.replace(process, readings=readings, blocks=blocks) for process in run.processes)
+    row = result(run=dataclasses.replace(run, processes=processes))
+    assert row.energy_per_run_j == pytest.approx(5.0 * row.latency_p50_ns / 1e9)
 
 
 @pytest.mark.parametrize(("nodes", "warned"), [(0, True), (1, False)])
