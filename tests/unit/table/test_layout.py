@@ -169,6 +169,12 @@ class TestColumnsAndOrder:
         recipes = next(column for column in group.columns if column.header == "recipe")
         assert [cell.text for cell in recipes.cells] == ["b", "c", "a", "none"]
 
+    def test_memory_that_another_tool_did_not_state_is_not_the_least(self) -> None:
+        rows = [dataclasses.replace(row(name), peak_rss_bytes=size) for name, size in (("a", 0), ("b", 9), ("c", 8))]
+        (group,) = arrange(rows, Layout(sort="memory", columns=("recipe", "memory")))
+        assert [cell.text for cell in group.columns[0].cells] == ["c", "b", "a"]
+        assert group.columns[1].cells[-1].text == "-"
+
     def test_any_field_can_be_a_column_and_trust_is_always_one(self) -> None:
         (group,) = arrange([row("a")], Layout(columns=("recipe", "kernel", "latency_p99_ns")))
         assert [column.header for column in group.columns] == [
