@@ -57,16 +57,16 @@ def parse_schedstat(text: str) -> Optional[int]:
 
 def own_wait_ns() -> Optional[int]:
     """Return how long the threads of this process stood in run queues, ns; None where the kernel does not count."""
-    total = 0
+    total = None
     for task in _TASKS.iterdir():
         try:
             text = (task / "schedstat").read_text()
-        except FileNotFoundError:  # a thread that has ended, or a kernel without the file
+        except FileNotFoundError:  # a thread that has ended; of a kernel without the file, all
             continue
         except OSError:
             return None
         waited = parse_schedstat(text)
         if waited is None:
             return None
-        total += waited
+        total = (total or 0) + waited
     return total

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +53,17 @@ def test_no_text_is_too_strange(text: str) -> None:
     counters.parse_loadavg(text)
     counters.parse_vmstat(text, "pswpin")
     counters.parse_schedstat(text)
+
+
+def test_a_kernel_without_schedstat_does_not_say_that_nobody_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counters, "_TASKS", tmp_path)
+    (tmp_path / "17").mkdir()
+    assert counters.own_wait_ns() is None
+    (tmp_path / "18").mkdir()
+    (tmp_path / "18/schedstat").write_text("1234 58901 1\n")
+    assert counters.own_wait_ns() == 58_901
 
 
 def test_waiting_of_this_process_never_falls() -> None:
