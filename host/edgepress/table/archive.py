@@ -117,10 +117,12 @@ def import_archive(store: ResultStore, source: Path) -> Imported:
 
 @contextmanager
 def opened_archive(source: Path) -> Iterator[ResultStore]:
-    """Give an archive as a store of its own, which is gone when the block ends."""
+    """Give an archive as a store of its own, which is gone with its models when the block ends."""
+    from edgepress.table.models import ModelShelf
     from edgepress.table.store import ResultStore
 
     with tempfile.TemporaryDirectory() as folder, ResultStore.open(str(Path(folder) / "archive.db")) as store:
+        store.models = ModelShelf(Path(folder) / "models")  # whatever $EDGEPRESS_MODELS says
         import_archive(store, source)
         yield store
 

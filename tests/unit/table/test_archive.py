@@ -14,7 +14,7 @@ import pytest
 
 from edgepress.compression.recipe import load_recipe, shipped_recipes
 from edgepress.errors import TableError
-from edgepress.table.archive import export_bundle, export_rows, import_archive
+from edgepress.table.archive import export_bundle, export_rows, import_archive, opened_archive
 from edgepress.table.foreign import read_foreign
 from edgepress.table.models import GRACE_S, ModelShelf
 from edgepress.table.render import render
@@ -89,6 +89,20 @@ def test_a_bundle_gives_the_same_table_with_models_and_recipes(
         (name,) = [name for name in bundle.namelist() if name.startswith("recipes/")]
         (tmp_path / "again.toml").write_bytes(bundle.read(name))
     assert load_recipe(str(tmp_path / "again.toml")) == shipped_recipes()["prune50-int8"]
+
+
+def test_a_bundle_that_is_only_looked_into_leaves_no_model_behind(
+    sqlite_store: ResultStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"TFL3 of a kind"
+    sha256 = hashlib.sha256(content).hexdigest()
+    sqlite_store.models.put(content, sha256)
+    sqlite_store.record([dataclasses.replace(result(), model_sha256=sha256)])
+    export_bundle(sqlite_store, sqlite_store.rows(), tmp_path / "paper.zip")
+    monkeypatch.setenv("EDGEPRESS_MODELS", str(tmp_path / "models"))
+    with opened_archive(tmp_path / "paper.zip") as archive:
+        assert archive.models.path(sha256).read_bytes() == content
+    assert not (tmp_path / "models").exists()
 
 
 def test_models_that_are_not_kept_are_named(sqlite_store: ResultStore, tmp_path: Path) -> None:
