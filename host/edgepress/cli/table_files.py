@@ -111,8 +111,9 @@ def gc(unused_for: Any, dry_run: bool, db: str | None, as_json: bool) -> None:
     from datetime import datetime
 
     from edgepress.cli import printing
-    from edgepress.table.store import ResultStore
+    from edgepress.table.store import ResultStore, require_models_of_its_own
 
+    require_models_of_its_own(db)
     age_s = None if unused_for is None else (datetime.now().astimezone() - unused_for.astimezone()).total_seconds()
     with ResultStore.open(db) as store:
         done = store.models.collect(store.newest_use(), unused_for_s=age_s, dry_run=dry_run)

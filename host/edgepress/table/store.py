@@ -53,6 +53,23 @@ def default_url() -> str:
     return str(user_data_path("edgepress", appauthor=False) / FILE_NAME)
 
 
+def require_models_of_its_own(url: str | None) -> None:
+    """Refuse a table whose model files may lie among those of the default one: what it does not name, that one may.
+
+    Args:
+        url: of the table, as :meth:`ResultStore.open` takes it.
+
+    Raises:
+        TableError: ``$EDGEPRESS_MODELS`` is set, and this is not the default table.
+    """
+    folder = os.environ.get(MODELS_VARIABLE)
+    if folder and url is not None and Path(url).resolve() != Path(default_url()).resolve():
+        raise TableError(
+            f"{folder} (${MODELS_VARIABLE}) may have files of other tables, which this one does not name: unset that "
+            f"variable, or name the table by ${DATABASE_VARIABLE} if it is the only one of that folder"
+        )
+
+
 class ResultStore:
     """The table of results. Rows are only ever added; a context manager.
 

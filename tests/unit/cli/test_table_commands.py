@@ -137,6 +137,20 @@ def test_import_of_other_tools_needs_to_be_told_what_they_do_not_say(run: Any) -
     assert "deleted 0 files" in run("table", "gc", "--db", "new.db").output
 
 
+def test_gc_of_one_table_does_not_touch_a_folder_of_models_that_it_shares(
+    run: Any, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEPRESS_MODELS", "shelf")
+    Path("shelf").mkdir()
+    kept = Path("shelf") / f"{'ab' * 32}.tflite"
+    kept.touch()
+    os.utime(kept, (0, 0))
+    done = CliRunner().invoke(cli, ("table", "gc", "--db", "other.db"))
+    assert "shelf ($EDGEPRESS_MODELS) may have files of other tables" in str(done.exception)
+    assert kept.exists()
+    assert "deleted 1 files" in run("table", "gc", "--db", database).output
+
+
 def test_report_plot_and_card_write_files(run: Any) -> None:
     assert json.loads(run("report", "-o", "r.html", "--json").output)["rows"] == 27
     page = Path("r.html").read_text()
