@@ -7,7 +7,7 @@
     models/<sha256>.tflite                      models, by content
     inputs/<sha256>.npys                        input arrays, by content
     incoming/<sha256>.part                      uploads that are not complete
-    apps/<app>/{current,previous,releases/}     what applications use
+    apps/<app>/{current,trial,releases/}        what applications use, and where to go back to during a switch
     undo/                                       what a job changed on the board and has to put back
     jobs/<id>/                                  one folder per job, until it is acknowledged
 """

@@ -90,7 +90,7 @@ class Interference:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The share of the marked blocks that each cause has, the largest first."""
+        """The share of all blocks that each cause marks, the largest first."""
         counted = Counter(cause for block in self.marked for cause in block.causes)
         return {cause: count / self.blocks for cause, count in counted.most_common()}
 
@@ -182,7 +182,7 @@ def _block_medians(run: ProcessRun) -> list[float]:
 
 
 def _slow_limit(run: ProcessRun, medians: Sequence[float]) -> float:
-    """What the median of a block may not exceed: 5 % above the quiet quarter, or what chance explains if that is more.
+    """What the median of a block may not exceed: 5 % above the lower quartile, or what chance explains if that is more.
 
     How far medians vary by chance is taken from the spread inside blocks, which a slow stretch does not change.
     """
@@ -194,7 +194,7 @@ def _slow_limit(run: ProcessRun, medians: Sequence[float]) -> float:
     )
     runs = float(np.median([block.runs for block in run.blocks]))
     chance = _MEDIAN_ERROR * _MAD * float(np.median(np.abs(residuals))) / sqrt(runs)
-    # Of a few dozen medians the quiet quarter is 0.7 deviations below the middle, the largest 3 above.
+    # Of a few dozen medians the lower quartile is 0.7 deviations below the middle, the largest 3 above.
     return quiet + max((SLOW_BLOCK - 1) * quiet, 4 * chance)
 
 
@@ -206,7 +206,7 @@ def _by_block(run: ProcessRun) -> Iterator[NDArray[np.int64]]:
 
 
 def _slow_processes(runs: Sequence[ProcessRun]) -> Iterator[int]:
-    """The processes whose median is above those of the quiet half of them."""
+    """The processes whose median is 6 % above the lower quartile of all."""
     medians = [float(np.median(run.samples_ns)) if run.samples_ns else 0.0 for run in runs]
     counted = sorted(median for median in medians if median)
     if len(counted) < 2:
