@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from edgepress.compression.recipe import identity_of
 from edgepress.compression.steps import channel_multiple
 from edgepress.conversion import convert_model, inspect
-from edgepress.errors import ModelError
+from edgepress.errors import InputError, ModelError
 from edgepress.sparse import convert_if_faster
 from edgepress.table.result import content_hash
 from edgepress.training.settings import Training
@@ -127,6 +127,18 @@ class Artifact:
     def as_json(self) -> dict[str, Any]:
         """The report, and where the files are."""
         return {**self.report, "directory": str(self.directory), "reused": self.reused}
+
+
+def refuse_to_overwrite(sources: Iterable[str | Path], written: Iterable[Path]) -> None:
+    """Check that no file that is about to be written is one of those that are read.
+
+    Raises:
+        InputError: one is.
+    """
+    read = {Path(source).resolve(): source for source in sources}
+    for file in written:
+        if file.resolve() in read:
+            raise InputError(f"{file} would be written over {read[file.resolve()]}: name another output")
 
 
 class Source:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress import boards
-from edgepress.artifacts import Artifact, Source, make_artifact
+from edgepress.artifacts import FILES, Artifact, Source, make_artifact, refuse_to_overwrite
 from edgepress.benchmarking.comparison import LEAST_ROUNDS, Claim, Comparison, compare_runs
 from edgepress.benchmarking.floor import session_floor
 from edgepress.benchmarking.interference import fixed_clock_hz
@@ -122,17 +122,18 @@ def compress(
     ``output`` gets ``model.keras``, ``model.tflite`` and ``report.json``; in a folder per recipe when there are
     several. With a device, steps ask it what is faster there. The other arguments are those of :func:`run`.
     """
+    wanted = _recipes(recipes)
+    folders = [output / recipe.name if len(wanted) > 1 else output for recipe in wanted]
+    refuse_to_overwrite([model], (folder / name for folder in folders for name in FILES))
     shown = progress or Silent()
     terms = Terms.of("quick")
     names = boards.reach(devices, terms, shown)
-    wanted = _recipes(recipes)
     with WorkerPool() as pool:
         dataset = _dataset(data, wanted, seed, shown)
         with boards.judge_on(names[0], terms, shown) if names else nullcontext() as judge:
             maker = _Maker(Source(Path(model), imports), dataset, pool, metric, cache, judge, training, shown)
             artifacts = [maker.made(recipe, seed) for recipe in wanted]
-    several = len(artifacts) > 1
-    return tuple(a.copy_to(output / a.name if several else output) for a in artifacts)
+    return tuple(artifact.copy_to(folder) for artifact, folder in zip(artifacts, folders, strict=True))
 
 
 def convert(
@@ -157,8 +158,11 @@ def convert(
     Raises:
         ModelError, DataError: the file or the data cannot be used. ConversionError: the converter refused or died.
         RuntimeCompatibilityError: one of ``runtimes`` (``NAME==VERSION``) does not take the file.
+        InputError: ``output`` is the model or the data.
     """
     from edgepress.data.checks import check_fits
+
+    refuse_to_overwrite([model, data] if isinstance(data, str) else [model], [Path(output)])
 
     wanted = ConversionOptions(
         format=format,  # type: ignore[arg-type]

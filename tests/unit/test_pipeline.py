@@ -35,6 +35,25 @@ def test_calibrated_formats_ask_for_data(tmp_path: Path) -> None:
         edgepress.convert(tmp_path / "model.keras", format="int8", output=tmp_path / "x.tflite")
 
 
+def test_convert_refuses_to_write_over_its_model_or_its_data(tmp_path: Path) -> None:
+    model, data = tmp_path / "model.keras", tmp_path / "data.npz"
+    model.write_bytes(b"weeks of training")
+    (tmp_path / "link.tflite").symlink_to(model)
+    for output, kept in ((model, model), (tmp_path / "link.tflite", model), (data, data)):
+        with pytest.raises(InputError, match=f"would be written over {kept}"):
+            edgepress.convert(model, format="int8", data=str(data), output=output)
+    assert model.read_bytes() == b"weeks of training"
+
+
+def test_compress_refuses_to_write_over_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("int8").mkdir()
+    for recipes, model in ((["int8"], "model.keras"), (["float32", "int8"], "int8/model.keras")):
+        Path(model).write_bytes(b"weeks of training")
+        with pytest.raises(InputError, match=f"would be written over {model}"):
+            edgepress.compress(model, data="data.npz", recipes=recipes, output=Path())
+
+
 def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('name = "int8"\n')
     with pytest.raises(RecipeError, match="several of the recipes are called 'int8'"):
