@@ -55,7 +55,7 @@ def deploy(
 
     It is pushed, run there and checked against this machine's outputs before the switch; on any failure the
     release before it stays in use, or is put back by the device itself. Of several devices some are tried first, and
-    too many failures stop the rest; devices that are off catch up later ('edgepress fleet catch-up').
+    too many failures stop the rest; those that are off meanwhile catch up later ('edgepress fleet catch-up').
     """
     from edgepress import deploying
     from edgepress.cli.console import make_progress

@@ -23,22 +23,20 @@ class Answers(Generic[Answer]):
 
     Attributes:
         rollout: the answers, and what failed.
-        when_off: what to do about devices that did not answer.
+        later: what becomes of devices that did not answer and are remembered.
     """
 
     rollout: Rollout[Answer]
-    when_off: str = ""
+    later: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a single device that failed: its error is the command's.
 
         Raises:
-            EdgepressError: that error, with the advice of ``when_off``.
+            EdgepressError: that error.
         """
         (first, *others) = self.rollout.results or (None,)
         if first is not None and first.error is not None and not others:
-            if first.status == "off" and self.when_off:
-                first.error.add_note(self.when_off)
             raise first.error
 
     def tell(
@@ -81,8 +79,9 @@ class Answers(Generic[Answer]):
                     click.echo(line)
         for result, error in failures:
             click.echo(f"error: {result.device}: {error}", err=True)
-        if self.when_off and self.rollout.devices("off"):
-            click.echo(f"{', '.join(self.rollout.devices('off'))} did not answer: {self.when_off}", err=True)
+        remembered = [result.device for result in self.rollout.results if result.is_remembered]
+        if remembered:
+            click.echo(f"{', '.join(remembered)} did not answer: {self.later}", err=True)
         if left_out:
             click.echo(f"stopped, not begun on {', '.join(left_out)}: too many have failed, or no canary", err=True)
         if failures or left_out:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from edgepress.deployment import releases
 from edgepress.devices.device import Device
 from edgepress.errors import DeploymentError
 from edgepress.fleet.intents import Intent, Intents
-from edgepress.fleet.rollout import BoardResult, Rollout, Staging, roll_out
+from edgepress.fleet.rollout import Answer, BoardResult, Rollout, Staging, roll_out
 
 if TYPE_CHECKING:
     from edgepress.deploying import Parcel
@@ -32,7 +33,8 @@ def deploy(
 ) -> Rollout[ReleaseState]:
     """Bring a parcel to boards, in stages. See :func:`edgepress.deploying.deliver` for what happens on each.
 
-    Boards that are off are meant to use it too, unless the rollout was stopped: :func:`catch_up` brings it to them.
+    Boards that are off are meant to use it too where it was done on others and the rollout was not stopped:
+    :func:`catch_up` brings it to them.
     """
     intents = Intents(inventory)
 
@@ -40,18 +42,15 @@ def deploy(
         with Device.open(name, inventory) as board:
             return deploying.deliver(parcel, board, runtime=runtime, health=health, progress=progress)
 
-    def remember(device: str) -> None:
+    def remember(device: str) -> bool:
         intents.deployed(device, parcel.app, parcel.model.sha256, parcel.model.path, runtime, health)
+        return True
 
     def told(result: BoardResult[ReleaseState]) -> None:
         if result.status == "done":
             remember(result.device)
 
-    rollout = roll_out(names, act, staging, told)
-    if not rollout.stopped and rollout.devices("done"):
-        for name in rollout.devices("off"):
-            remember(name)
-    return rollout
+    return _with_those_off(roll_out(names, act, staging, told), remember)
 
 
 def rollback(
@@ -65,7 +64,8 @@ def rollback(
 ) -> Rollout[ReleaseState]:
     """Let an application of boards use an earlier release again.
 
-    A board that is off is meant to use what was meant before, where that is known: :func:`catch_up` brings it there.
+    A board that is off while others go back is meant to use what was meant before, where that is known:
+    :func:`catch_up` brings it there.
     """
     intents = Intents(inventory)
 
@@ -78,10 +78,7 @@ def rollback(
             intents.rolled_back(result.device, app, model_in_use(result.answer))
 
     rollout = roll_out(names, act, staging, told)
-    if not rollout.stopped and release is None and rollout.devices("done"):
-        for name in rollout.devices("off"):
-            intents.rolled_back(name, app)
-    return rollout
+    return rollout if release is not None else _with_those_off(rollout, lambda name: intents.rolled_back(name, app))
 
 
 def undeploy(app: str, names: Sequence[str], inventory: Inventory) -> Rollout[str]:
@@ -130,6 +127,14 @@ def catch_up(
 def model_in_use(state: ReleaseState) -> str | None:
     """Return the hash of the model that an application uses."""
     return next((one.model_sha256 for one in state.releases if one.release == state.current), None)
+
+
+def _with_those_off(rollout: Rollout[Answer], remember: Callable[[str], bool]) -> Rollout[Answer]:
+    """Remember what was done for the boards that were off meanwhile; ``remember`` says whether it could."""
+    if rollout.stopped or not rollout.devices("done"):
+        return rollout
+    results = [replace(one, is_remembered=one.status == "off" and remember(one.device)) for one in rollout.results]
+    return replace(rollout, results=tuple(results))
 
 
 def _bring(

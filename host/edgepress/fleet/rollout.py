@@ -43,13 +43,19 @@ class Staging:
 
 @dataclass(frozen=True)
 class BoardResult(Generic[Answer]):
-    """What came of it on one board. ``off``: nothing answered there; ``left out``: it was not begun."""
+    """What came of it on one board.
+
+    Attributes:
+        status: ``off``: nothing answered there; ``left out``: it was not begun.
+        is_remembered: it was off, and is meant to catch up.
+    """
 
     device: str
     status: Status
     answer: Answer | None = None
     error: EdgepressError | None = None
     duration_s: float = 0.0
+    is_remembered: bool = False
 
 
 @dataclass(frozen=True)

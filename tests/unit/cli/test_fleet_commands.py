@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from edgepress import deploying
 from edgepress.cli.main import cli
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import Inventory
@@ -79,11 +82,47 @@ def test_a_rollout_tells_what_was_done_what_is_off_and_what_was_left_out(monkeyp
     result = run("rollback", "app", "-d", "local,@lab", code=1)
     assert result.stdout == "local: app uses 000002-aaaaaaaaaaaa again\n"
     assert "error: pi4: no route" in result.stderr
-    assert "pi4 did not answer: `edgepress fleet catch-up` goes back there" in result.stderr
+    assert "catch-up" not in result.stderr
     assert "not begun on pi5" in result.stderr
     document = json.loads(run("rollback", "app", "-d", "local,@lab", "--json", code=1).stdout)
     assert document["left_out"] == ["pi5"]
     assert [failure["status"] for failure in document["failures"]] == ["off"]
+
+
+@pytest.fixture
+def only_pi5_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the group: it takes whatever it is given, and goes back to whatever it is told to."""
+    state = ReleaseState("app", "1", None, (), "/apps/app/current/model.tflite")
+
+    def open_(name: str, inventory: object) -> Any:
+        if name != "pi5":
+            raise UnreachableError("no route", name)
+        return nullcontext(name)
+
+    def packed(file: Path, app: str) -> Any:
+        return SimpleNamespace(app=app, model=SimpleNamespace(sha256=file.stem * 64, path=file))
+
+    monkeypatch.setattr(Device, "open", open_)
+    monkeypatch.setattr(deploying, "pack", packed)
+    monkeypatch.setattr(deploying, "deliver", lambda *_, **__: state)
+    monkeypatch.setattr(deployment.releases, "rollback", lambda *_: state)
+
+
+@pytest.mark.usefixtures("only_pi5_answers")
+def test_catching_up_is_promised_only_where_it_is_remembered_what_is_meant() -> None:
+    promise = "pi4 did not answer: `edgepress fleet catch-up`"
+    alone = CliRunner().invoke(cli, ["deploy", "a.tflite", "-d", "pi4", "--app", "app"])
+    assert not hasattr(alone.exception, "__notes__")
+    assert not Intents(Inventory.load()).of("pi4")
+
+    assert f"{promise} brings it there" in run("deploy", "a.tflite", "-d", "@lab", "--app", "app", code=1).stderr
+    assert Intents(Inventory.load()).of("pi4")["app"].model_sha256 == "a" * 64
+
+    assert "catch-up" not in run("rollback", "app", "-d", "@lab", code=1).stderr  # nobody knows to what
+    run("deploy", "b.tflite", "-d", "@lab", "--app", "app", code=1)
+    assert "catch-up" not in run("rollback", "app", "-d", "@lab", "--to", "1", code=1).stderr
+    assert f"{promise} goes back there" in run("rollback", "app", "-d", "@lab", code=1).stderr
+    assert Intents(Inventory.load()).of("pi4")["app"].model_sha256 == "a" * 64
 
 
 def test_jobs_are_listed_and_one_that_nobody_wants_is_cancelled() -> None:
