@@ -14,7 +14,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def split(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     del context, parameter
-    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+    parts = [[part.strip() for part in value.split(",") if part.strip()] for value in values]
+    if not all(parts):
+        raise click.BadParameter(f"{values[parts.index([])]!r} names nothing")
+    return tuple(name for names in parts for name in names)
 
 
 def devices(required: bool = True) -> Callable[[Command], Command]:

@@ -115,7 +115,7 @@ class Inventory:
             names: names, ``@group`` for all of a group, and several of them separated by commas.
 
         Raises:
-            UnknownDeviceError: no such device or group. Lists those that exist.
+            UnknownDeviceError: no such device or group, or nothing in the group. Lists those that exist.
         """
         wanted: dict[str, DeviceConfig] = {}
         for word in (part.strip() for name in names for part in name.split(",")):
@@ -182,6 +182,8 @@ class Inventory:
         if name not in self.groups:
             known = ", ".join(f"@{group}" for group in self.groups) or "none"
             raise UnknownDeviceError(f"no group @{name} in {self.path}; there are {known}", name)
+        if not self.groups[name]:
+            raise UnknownDeviceError(f"group @{name} in {self.path} has no devices", name)
         return self.groups[name]
 
     def _change(self, change: Callable[[tomlkit.TOMLDocument], None]) -> None:

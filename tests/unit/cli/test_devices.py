@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from edgepress import deploying, inference
 from edgepress.cli.deploy import deploy
 from edgepress.cli.infer import infer
+from edgepress.cli.main import cli
 from edgepress.cli.table import table
 from edgepress.devices.device import Device
 from edgepress.inference import Answer
@@ -62,3 +63,19 @@ def test_the_table_takes_groups_and_names_that_left_the_inventory(monkeypatch, t
     output_of(table, "-d", "@shelf,gone", "--db", str(tmp_path / "table.db"))
 
     assert asked == ["pi4", "pi5", "gone"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("infer", "m.tflite", "--input", "x.npy", "--device", ""),
+        ("fleet", "catch-up", "--device", ","),
+        ("rollback", "app", "-d", "pi4", "-d", " "),
+        ("run", "m.keras", "--data", "d.npz", "-d", "pi4", "--recipe", ","),
+        ("bench", "m.tflite", "-d", "pi4", "--threads", ""),
+    ],
+)
+def test_a_list_that_names_nothing_is_wrong_usage(words):
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    assert "names nothing" in result.stderr

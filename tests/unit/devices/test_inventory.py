@@ -124,11 +124,13 @@ class TestResolve:
         ("asked", "says"),
         [
             ("pi5", r"no device named 'pi5'.*there are local, pi4, zero.*edgepress device add pi5"),
-            ("@lab", r"no group @lab.*there are @pis, @all"),
+            ("@lab", r"no group @lab.*there are @pis, @all, @none"),
             ("pi4,", r"no device named ''"),
+            ("@none", r"group @none in .*devices.toml has no devices"),
         ],
     )
     def test_what_does_not_exist_is_named_with_what_does(self, asked: str, says: str, file: Path) -> None:
+        file.write_text(f"{TEAM}none = []\n")
         with pytest.raises(UnknownDeviceError, match=says):
             Inventory.load(file).resolve([asked])
 
