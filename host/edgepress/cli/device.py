@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from edgepress.cli import options
 from edgepress.cli.device_check import calibrate, check
@@ -25,8 +26,12 @@ def device() -> None:
 @click.option("--ssh-config", metavar="FILE", help="Instead of ~/.ssh/config.")
 @click.option("--allow-sudo", is_flag=True, help="Let measurements set the CPU governor by `sudo -n`, and back.")
 @options.as_json
-def add(name: str, as_json: bool, **settings: Any) -> None:
-    """Add a device to the inventory (devices.toml), or change it. Nothing is connected yet."""
+@click.pass_context
+def add(context: click.Context, name: str, as_json: bool, **settings: Any) -> None:
+    """Add a device to the inventory (devices.toml), or change it. Nothing is connected yet.
+
+    Of a device that is there, what is not named stays as it is; 'edgepress device remove' takes it all away.
+    """
     from pydantic import ValidationError
 
     from edgepress.cli.printing import print_json
@@ -36,12 +41,16 @@ def add(name: str, as_json: bool, **settings: Any) -> None:
 
     if settings["profile"]:
         load_profile(settings["profile"])
+    inventory = Inventory.load()
+    old = inventory.devices.get(name)
+    given = {
+        key: value for key, value in settings.items() if context.get_parameter_source(key) != ParameterSource.DEFAULT
+    }
     try:
-        config = DeviceConfig(name=name, **settings)
+        config = DeviceConfig(**{**(old.model_dump() if old else {}), "name": name, **given})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InventoryError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", name) from None
-    inventory = Inventory.load()
     inventory.add(config)
     if as_json:
         print_json({"schema": 1, "device": config.model_dump(exclude_none=True), "inventory": str(inventory.path)})

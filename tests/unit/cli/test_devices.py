@@ -79,3 +79,18 @@ def test_a_list_that_names_nothing_is_wrong_usage(words):
     result = CliRunner().invoke(cli, words)
     assert result.exit_code == 2
     assert "names nothing" in result.stderr
+
+
+def test_adding_a_device_again_changes_what_is_named_and_keeps_the_rest():
+    output_of(
+        cli, "device", "add", "pi4", "pi@10.0.0.4", "--profile", "raspberry-pi-4b", "--home", "/ssd", "--allow-sudo"
+    )
+    output_of(cli, "device", "add", "pi4", "pi@10.0.0.7", "--profile", "raspberry-pi-5")
+
+    assert json.loads(output_of(cli, "device", "show", "pi4", "--json"))["device"] == {
+        "name": "pi4",
+        "target": "pi@10.0.0.7",
+        "profile": "raspberry-pi-5",
+        "home": "/ssd",
+        "allow_sudo": True,
+    }
