@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgepress import deploying
 from edgepress.deployment import releases
 from edgepress.devices.device import Device
-from edgepress.errors import DeploymentError
+from edgepress.errors import AgentError, DeploymentError
 from edgepress.fleet.intents import Intent, Intents
 from edgepress.fleet.rollout import Answer, BoardResult, Rollout, Staging, roll_out
 
@@ -82,12 +82,19 @@ def rollback(
 
 
 def undeploy(app: str, names: Sequence[str], inventory: Inventory) -> Rollout[str]:
-    """Take an application from boards. Those that are off are no longer meant to have it either."""
+    """Take an application from boards. Those that are off are no longer meant to have it either.
+
+    A board that is meant to have it and does not is done.
+    """
     intents = Intents(inventory)
 
     def act(name: str) -> str:
         with Device.open(name, inventory) as board:
-            board.client.undeploy(app)
+            try:
+                board.client.undeploy(app)
+            except AgentError as error:
+                if error.code != "not-found" or app not in intents.of(name):
+                    raise
         return app
 
     rollout = roll_out(names, act, Staging())

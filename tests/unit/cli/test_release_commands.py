@@ -15,7 +15,9 @@ from click.testing import CliRunner, Result
 
 from edgepress.cli.main import cli
 from edgepress.devices.device import Device
+from edgepress.devices.inventory import Inventory
 from edgepress.errors import UnreachableError
+from edgepress.fleet.intents import Intents
 
 MODELS = Path(__file__).parents[2] / "cases" / "models"
 Run = Callable[..., Result]
@@ -87,6 +89,17 @@ def test_rollback_undeploy_and_gc_say_what_they_did(deployed: Run) -> None:
     assert deployed("gc", "-d", "local", "--keep", 0).stdout.startswith("local: 1 release gone: ")
     assert deployed("undeploy", "classifier", "-d", "local").stdout == "local: classifier is gone\n"
     assert deployed("releases", "-d", "local").stdout == "local: no application\n"
+
+
+def test_what_is_meant_of_an_application_that_is_gone_can_be_forgotten_once(deployed: Run) -> None:
+    with Device.open("local") as board:
+        board.client.undeploy("classifier")
+    intents = Intents(Inventory.load())
+    intents.deployed("local", "classifier", "a" * 64, Path("a.tflite"), None, None)
+    assert deployed("undeploy", "classifier", "-d", "local").stdout == "local: classifier is gone\n"
+    assert not intents.of("local")
+    again = CliRunner().invoke(cli, ["undeploy", "classifier", "-d", "local"])
+    assert "no application 'classifier' on this board" in str(again.exception)
 
 
 def test_a_dry_run_of_deploy_sends_and_switches_nothing(deployed: Run, tmp_path: Path) -> None:
