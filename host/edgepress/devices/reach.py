@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from edgepress.devices.inventory import DeviceConfig, Inventory
-from edgepress.errors import ChangedHostKeyError
+from edgepress.errors import ChangedHostKeyError, TransportError
 from edgepress.transport.known_hosts import accept_host_key, known_keys
 from edgepress.transport.ssh_options import OfferedKey, SshOptions, resolve_options
 
@@ -27,6 +27,11 @@ def connect(config: DeviceConfig, inventory: Inventory) -> Transport:
         TransportError: the subclass says why.
     """
     if config.target is None:
+        if sys.platform != "linux":
+            raise TransportError(
+                f"the device {config.name!r} needs Linux, and this machine runs {sys.platform}: name another device",
+                config.name,
+            )
         from edgepress.transport.local import LocalTransport
 
         return LocalTransport(config.name, {HOME_VARIABLE: local_home()})

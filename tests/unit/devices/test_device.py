@@ -12,7 +12,7 @@ import pytest
 from edgepress.devices.agent_archive import agent_archive
 from edgepress.devices.device import Device
 from edgepress.devices.inventory import DeviceConfig, Inventory
-from edgepress.errors import LinkLostError, ProvisioningError, UnknownDeviceError
+from edgepress.errors import LinkLostError, ProvisioningError, TransportError, UnknownDeviceError
 from edgepress.transport.base import Completed
 from edgepress.transport.fake import Answer, FakeTransport, HangUp, ScriptedAgent, Verb
 from edgepress_agent.protocol.messages import DeviceFacts, LockState
@@ -47,6 +47,14 @@ class BareBoard(FakeTransport):
     def _command(self, argv: Sequence[str], stdin: bytes) -> Completed:
         self.adopted = self.adopted or (self._adopts and "adopt" in argv)
         return Completed(0, b"{}", b"")
+
+
+def test_this_machine_is_no_device_where_it_does_not_run_linux(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(TransportError, match="'local' needs Linux, and this machine runs darwin"):
+        Device.open("local", Inventory.load(tmp_path / "devices.toml"))
 
 
 class TestAgent:
