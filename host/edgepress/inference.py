@@ -87,7 +87,7 @@ def infer(file: str | Path, *, device: str, inputs: Sequence[str | Path], runtim
     return Answer(
         device=device,
         runtime=f"{report.runtime.name} {report.runtime.version}",
-        outputs=tuple(output[0] for output in real),
+        outputs=tuple(output[0, ...] for output in real),
         labels=tuple(spec.get("labels", ())),
         latency_ns=report.latency_ns[0],
     )

@@ -1,16 +1,22 @@
 """A picture or an array becomes what a model takes, by its input spec."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from edgepress import inference
+from edgepress.conversion import inspect
 from edgepress.errors import DataError
 from edgepress.inference import Answer, read_input
 from edgepress_converters.model import TensorSpec
+
+MODELS = Path(__file__).parents[1] / "cases/models"
 
 
 def tensor(*shape: int) -> TensorSpec:
@@ -96,3 +102,18 @@ def test_answers_are_ranked_by_value_and_named_by_label() -> None:
 def test_an_answer_that_is_no_number_is_null_in_json() -> None:
     answer = Answer("local", "x 1", (np.array([0.5, np.nan, np.inf], np.float32),), (), 1000)
     assert json.loads(json.dumps(answer.as_json(), allow_nan=False))["outputs"] == [[0.5, None, None]]
+
+
+def test_an_output_of_one_number_for_each_input_is_that_number_in_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = inspect(MODELS / "dense_float32.tflite")
+    np.save(tmp_path / "x.npy", np.zeros(model.inputs[0].shape, np.float32))
+    report = SimpleNamespace(runtime=SimpleNamespace(name="x", version="1"), latency_ns=(1000,))
+    board = SimpleNamespace(name="pi4", runtime=lambda wanted: None)
+    monkeypatch.setattr("edgepress.inference.Device.open", lambda device: nullcontext(board))
+    monkeypatch.setattr("edgepress.inference.require_compatible", lambda *_: None)
+    monkeypatch.setattr("edgepress.inference.session.evaluate", lambda *_, **__: (report, (np.array([0.5], np.float32),)))
+    answer = inference.infer(model.path, device="pi4", inputs=[tmp_path / "x.npy"])
+    assert answer.as_json()["outputs"] == [0.5]
+    assert answer.ranked(1) == [("0", 0.5)]
