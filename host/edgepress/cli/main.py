@@ -85,6 +85,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
+        _print_if_json(click.Abort(), "interrupted")
         click.echo("interrupted", err=True)
         _show_notes(error.__cause__ or error)  # click raises its Abort from the interrupt
         code = 130

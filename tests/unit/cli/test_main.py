@@ -63,6 +63,16 @@ def test_an_interruption_is_130(ends, failing):
     assert (code, stdout, stderr.strip()) == (130, "", "interrupted")
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()], ids=lambda error: type(error).__name__)
+def test_with_json_an_interruption_and_a_question_that_is_declined_are_documents(ends, failing, error):
+    failing(error)
+
+    code, stdout, stderr = ends("x", "--json")
+
+    assert (code, json.loads(stdout)["error"]) == (130, {"type": "Abort", "message": "interrupted"})
+    assert stderr.strip() == "interrupted"
+
+
 def test_an_interrupt_says_what_could_not_be_cleared_away(ends, failing):
     interrupt = KeyboardInterrupt()
     interrupt.add_note("job j1 on pi4 could not be cancelled: the link is gone")
