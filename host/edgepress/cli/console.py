@@ -7,7 +7,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 
 import click
@@ -25,7 +25,10 @@ _shown: list[Bars] = []  # bars that move now, and have to stand still for a que
 
 
 def make_progress() -> AbstractContextManager[Progress]:
-    """Bars on a terminal; one line after each longer task elsewhere (logs, CI)."""
+    """Bars on a terminal; one line after each longer task elsewhere (logs, CI).
+
+    Meanwhile stdout is stderr: what users' code prints is no part of the result.
+    """
     return _bars() if sys.stderr.isatty() else _lines()
 
 
@@ -91,7 +94,8 @@ def _bars() -> Iterator[Progress]:
 
 @contextmanager
 def _lines() -> Iterator[Progress]:
-    yield _LineProgress()
+    with redirect_stdout(sys.stderr):  # as the bars do
+        yield _LineProgress()
 
 
 class _TerminalProgress:

@@ -58,3 +58,10 @@ def test_a_long_upload_leaves_its_rate_without_what_was_there_before(
         task.update(4 << 20)  # resumed
         task.update(8 << 20)
     assert capsys.readouterr().err == "sending m.tflite to pi4: 2.0 s (2.0 MiB/s)\n"
+
+
+def test_what_users_code_prints_at_work_is_no_part_of_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    with make_progress():
+        print("loading my data")
+    print("{}")
+    assert capsys.readouterr() == ("{}\n", "loading my data\n")
