@@ -53,7 +53,7 @@ from edgepress_converters.options import BACKENDS, FORMATS, INPUT_OUTPUT_TYPES
     default=None,
     help="Write the file without what no runtime reads, such as the names of its tensors.  [default: below 8 MiB]",
 )
-@options.data(required=False)
+@options.data(required=False, folder=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
 @options.imports
 @options.seed

@@ -55,14 +55,15 @@ def recipes() -> Callable[[Command], Command]:
     )
 
 
-def data(required: bool = True) -> Callable[[Command], Command]:
-    """``--data``."""
+def data(required: bool = True, folder: bool = True) -> Callable[[Command], Command]:
+    """``--data``; of a ``folder`` of pictures something else has to say how they become inputs."""
     return click.option(
         "--data",
-        metavar="FILE.npz|FOLDER|MODULE:FUNCTION",
+        metavar="FILE.npz|FOLDER|MODULE:FUNCTION" if folder else "FILE.npz|MODULE:FUNCTION",
         required=required,
-        help="Arrays x_train y_train x_val y_val [x_test y_test]; pictures in a folder for each class; or a function "
-        "that returns an edgepress.Dataset.",
+        help="Arrays x_train y_train x_val y_val [x_test y_test]; "
+        + ("pictures in a folder for each class; " if folder else "")
+        + "or a function that returns an edgepress.Dataset.",
     )
 
 

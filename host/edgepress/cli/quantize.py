@@ -17,7 +17,7 @@ def quantize() -> None:
 
 @quantize.command(epilog="Example: edgepress quantize debug model.keras --data data.npz --picture errors.png")
 @click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
-@options.data()
+@options.data(folder=False)
 @click.option(
     "--calibration",
     type=click.Choice(["minmax", "percentile", "mse"]),

@@ -5,6 +5,7 @@ import sys
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from edgepress.cli import main as module
 from edgepress.errors import RecipeError
@@ -80,3 +81,11 @@ def test_an_interrupt_says_what_could_not_be_cleared_away(ends, failing):
     code, out, err = ends("run")
     assert (code, out) == (130, "")
     assert err.split("\n")[-3:] == ["interrupted", "  job j1 on pi4 could not be cancelled: the link is gone", ""]
+
+
+@pytest.mark.parametrize(
+    ("words", "takes"), [("run", True), ("compress", True), ("bench", True), ("convert", False), ("quantize debug", False)]
+)
+def test_help_names_a_folder_of_pictures_where_one_can_be_handed_in(words, takes):
+    help_text = CliRunner().invoke(module.cli, [*words.split(), "--help"]).stdout
+    assert ("FOLDER" in help_text, "pictures in a folder" in " ".join(help_text.split())) == (takes, takes)

@@ -148,3 +148,8 @@ def test_a_function_in_the_working_directory_may_make_the_data():
 def test_what_is_wrong_with_a_data_function_is_said(spec, words):
     with pytest.raises(DataError, match=words):
         load_dataset(spec, None, seed=0)
+
+
+def test_a_folder_that_nothing_explains_is_refused_with_what_can_be_handed_in(tmp_path):
+    with pytest.raises(DataError, match=r"a table \[input\].*elsewhere hand in an \.npz file, or module:function"):
+        load_dataset(str(tmp_path), None, seed=0)
