@@ -83,7 +83,7 @@ def accept(config: DeviceConfig, inventory: Inventory, offered: OfferedKey) -> N
     """
     options, key = offered.shown_by, offered.key
     files = [*options.known_hosts, inventory.known_hosts]
-    known = known_keys(files, options.host_key_name, options.port)
+    known = known_keys(files, options.host_key_name)
     if key in known.revoked or (known.accepted and key not in known.accepted):
         raise ChangedHostKeyError(
             f"{config.name} ({options}) shows {key.fingerprint}, but another key was accepted for "
@@ -92,7 +92,7 @@ def accept(config: DeviceConfig, inventory: Inventory, offered: OfferedKey) -> N
             config.name,
         )
     if key not in known.accepted:
-        accept_host_key(inventory.known_hosts, options.host_key_name, options.port, key)
+        accept_host_key(inventory.known_hosts, options.host_key_name, key)
 
 
 def _options(config: DeviceConfig, inventory: Inventory) -> SshOptions:

@@ -132,8 +132,7 @@ def _write_files(place: Path, image: Image) -> None:
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(place / key)], "making a key"
         )
     kind, public = (place / "host_key.pub").read_text().split()[:2]
-    name = alias(place.name)
-    (place / "known_hosts").write_text(f"{name},[{name}]:* {kind} {public}\n")
+    (place / "known_hosts").write_text(f"{alias(place.name)} {kind} {public}\n")
     (place / "initrd.cpio").write_bytes(image.initrd.read_bytes() + _identity(place))
     write_ssh_config(place, 22)
     programs.run(

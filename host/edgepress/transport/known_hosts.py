@@ -42,9 +42,9 @@ class KnownHost:
     key: HostKey
     revoked: bool
 
-    def matches(self, host: str, port: int) -> bool:
-        """Whether this line speaks about ``host`` at ``port``."""
-        name = host_name(host, port)
+    def matches(self, name: str) -> bool:
+        """Whether this line speaks about the host of that name."""
+        name = name.lower()
         if self.names.startswith("|1|"):
             return _matches_hashed(self.names, name)
         matched = False
@@ -92,23 +92,23 @@ def parse_known_hosts(text: str) -> Iterator[KnownHost]:
             yield KnownHost(names, HostKey(key_type, blob), revoked=bool(marker))
 
 
-def known_keys(files: Iterable[Path], host: str, port: int) -> KnownKeys:
-    """Collect what the files say about a host. Files that do not exist say nothing."""
+def known_keys(files: Iterable[Path], name: str) -> KnownKeys:
+    """Collect what the files say about the host of a name. Files that do not exist say nothing."""
     lines = [
         line
         for file in files
         if file.is_file()
         for line in parse_known_hosts(file.read_text(errors="replace"))
-        if line.matches(host, port)
+        if line.matches(name)
     ]
     revoked = tuple(line.key for line in lines if line.revoked)
     accepted = tuple(line.key for line in lines if not line.revoked and line.key not in revoked)
     return KnownKeys(accepted, revoked)
 
 
-def accept_host_key(file: Path, host: str, port: int, key: HostKey) -> None:
+def accept_host_key(file: Path, name: str, key: HostKey) -> None:
     """Add a key to a known_hosts file: under a lock, and so that a reader sees the old or the new file whole."""
-    line = f"{host_name(host, port)} {key.key_type} {base64.b64encode(key.blob).decode()}\n"
+    line = f"{name} {key.key_type} {base64.b64encode(key.blob).decode()}\n"
     with locked(file):
         before = file.read_text() if file.exists() else ""
         if line in before.splitlines(keepends=True):

@@ -157,7 +157,7 @@ class _Step:
         self._link = link
         self._hop = hop
         self._device = device
-        self._known = known_keys([*hop.known_hosts, *known_hosts], hop.host_key_name, hop.port)
+        self._known = known_keys([*hop.known_hosts, *known_hosts], hop.host_key_name)
         self._who = f"{device} ({hop})" if hop is goal else f"the jump host {hop} on the way to {device}"
 
     def log_in(self) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgepress.errors import UnreachableError
-from edgepress.transport.known_hosts import DEFAULT_PORT, HostKey
+from edgepress.transport.known_hosts import DEFAULT_PORT, HostKey, host_name
 
 CONFIG_TIMEOUT_S = 10.0  # `Match exec` runs programs of the user's
 
@@ -48,7 +48,7 @@ class SshOptions:
 
     Attributes:
         host: name or address to connect to.
-        host_key_name: the name under which known_hosts has the host (HostKeyAlias, else ``host``).
+        host_key_name: the name under which known_hosts has the host: HostKeyAlias as it is, else that of host and port.
         identity_files: private keys in the order to be offered; they may not exist.
         identities_only: whether the ssh-agent's other keys must not be offered.
         known_hosts: the user's and the machine's known_hosts files; they may not exist.
@@ -115,11 +115,12 @@ def resolve_options(target: str, ssh_config: Path | None = None) -> SshOptions:
     wanted = parse_target(target)
     ssh = shutil.which("ssh")
     if ssh is None:
+        port = wanted.port or DEFAULT_PORT
         return SshOptions(
             host=wanted.host,
-            port=wanted.port or DEFAULT_PORT,
+            port=port,
             user=wanted.user or getpass.getuser(),
-            host_key_name=wanted.host,
+            host_key_name=host_name(wanted.host, port),
             identity_files=tuple(Path(name).expanduser() for name in _DEFAULT_IDENTITIES),
             identities_only=False,
             known_hosts=(Path("~/.ssh/known_hosts").expanduser(), Path("/etc/ssh/ssh_known_hosts")),
@@ -199,13 +200,12 @@ def _options_from(target: Target, values: Mapping[str, list[str]]) -> SshOptions
     host = one("hostname", target.host)
     port = one("port", str(DEFAULT_PORT))
     user = one("user", getpass.getuser())
-    name = one("hostkeyalias", host)
     tokens = {
         "%": "%",
         "d": str(Path.home()),
         "h": host,
         "i": str(os.getuid()),
-        "k": name,
+        "k": one("hostkeyalias", host),
         "l": socket.gethostname(),
         "L": socket.gethostname().split(".")[0],
         "n": target.host,
@@ -219,7 +219,7 @@ def _options_from(target: Target, values: Mapping[str, list[str]]) -> SshOptions
         host=host,
         port=int(port),
         user=user,
-        host_key_name=name,
+        host_key_name=one("hostkeyalias", host_name(host, int(port))),
         identity_files=tuple(_path(file, tokens) for file in values.get("identityfile", ())),
         identities_only=one("identitiesonly", "no") == "yes",
         known_hosts=tuple(_path(file, tokens) for file in files if file != "none"),

@@ -14,7 +14,7 @@ import pytest
 from edgepress.devices.inventory import DeviceConfig, Inventory
 from edgepress.emulator import machines, programs
 from edgepress.emulator.image import Image
-from edgepress.emulator.machine import Machine, MachineState
+from edgepress.emulator.machine import Machine, MachineState, write_ssh_config
 from edgepress.emulator.process import Hardware
 from edgepress.emulator.recipe import ImageRecipe
 from edgepress.errors import EmulatorError, InventoryError
@@ -59,12 +59,13 @@ def test_a_new_machine_is_a_device_whose_host_key_is_known(inventory: Inventory)
     assert config.ssh_config is not None
     options = resolve_options("pi-at-home", Path(config.ssh_config))
     assert (options.host, options.user, options.identities_only) == ("127.0.0.1", "pi", True)
-    (key,) = known_keys(options.known_hosts, options.host_key_name, options.port).accepted
+    (key,) = known_keys(options.known_hosts, options.host_key_name).accepted
     assert (machine.folder / "host_key.pub").read_text().split()[1].encode()[:20] in _line(machine)
     assert key.key_type == "ssh-ed25519"
-    # The port is not part of who it is.
-    assert known_keys(options.known_hosts, options.host_key_name, 45678).accepted == (key,)
-    assert known_keys(options.known_hosts, "edgepress-another", 45678).accepted == ()
+    write_ssh_config(machine.folder, 45678)  # the port is not part of who it is
+    moved = resolve_options("pi-at-home", Path(config.ssh_config))
+    assert (moved.port, moved.host_key_name) == (45678, options.host_key_name)
+    assert known_keys(options.known_hosts, "edgepress-another").accepted == ()
 
 
 def test_two_machines_of_one_image_have_other_keys_and_another_machine_id(inventory: Inventory) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edgepress.transport.known_hosts import (
     HostKey,
     accept_host_key,
+    host_name,
     known_keys,
     parse_known_hosts,
 )
@@ -39,7 +40,7 @@ def hashed(name: str) -> str:
 def accepted(text: str, host: str, port: int, tmp_path: Path) -> tuple[HostKey, ...]:
     file = tmp_path / "known_hosts"
     file.write_text(text)
-    return known_keys([file], host, port).accepted
+    return known_keys([file], host_name(host, port)).accepted
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_key_under_a_false_label_is_not_accepted(tmp_path: Path) -> None:
 def test_a_revoked_key_is_not_accepted_wherever_else_it_stands(tmp_path: Path) -> None:
     (tmp_path / "a").write_text(line("pi4", key(1)) + line("pi4", key(2)))
     (tmp_path / "b").write_text(line("*", key(1), "@revoked"))
-    known = known_keys([tmp_path / "a", tmp_path / "b", tmp_path / "missing"], "pi4", 22)
+    known = known_keys([tmp_path / "a", tmp_path / "b", tmp_path / "missing"], "pi4")
     assert known.accepted == (key(2),)
     assert known.revoked == (key(1),)
 
@@ -107,30 +108,30 @@ def test_fingerprints_are_those_of_openssh() -> None:
 
 def test_accepting_twice_writes_once_and_keeps_what_is_there(tmp_path: Path) -> None:
     file = tmp_path / "new" / "known_hosts"
-    accept_host_key(file, "pi4", 22, key(1))
+    accept_host_key(file, "pi4", key(1))
     file.write_text(file.read_text() + "# mine, without an end of line")
-    accept_host_key(file, "pi4", 22, key(1))
-    accept_host_key(file, "pi5", 2222, key(2))
+    accept_host_key(file, "pi4", key(1))
+    accept_host_key(file, "[pi5]:2222", key(2))
     assert file.read_text() == (line("pi4", key(1)) + "# mine, without an end of line\n" + line("[pi5]:2222", key(2)))
 
 
 def test_accepting_keeps_the_files_permissions(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     file.touch(mode=0o600)
-    accept_host_key(file, "pi4", 22, key(1))
+    accept_host_key(file, "pi4", key(1))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_debris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "known_hosts"
-    accept_host_key(file, "pi4", 22, key(1))
+    accept_host_key(file, "pi4", key(1))
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        accept_host_key(file, "pi5", 22, key(2))
+        accept_host_key(file, "pi5", key(2))
     assert file.read_text() == line("pi4", key(1))
     assert {entry.name for entry in tmp_path.iterdir()} == {"known_hosts", ".known_hosts.lock"}
 
@@ -138,14 +139,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_debris(tmp_path: Path, mo
 def test_many_who_accept_at_once_lose_nothing(tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: accept_host_key(file, f"pi{n}", 22, key(n)), range(40)))
-    assert all(known_keys([file], f"pi{n}", 22).accepted == (key(n),) for n in range(40))
+        list(pool.map(lambda n: accept_host_key(file, f"pi{n}", key(n)), range(40)))
+    assert all(known_keys([file], f"pi{n}").accepted == (key(n),) for n in range(40))
 
 
 @given(st.text(max_size=400))
 def test_any_text_is_read_without_an_error_and_accepts_nothing_by_accident(text: str) -> None:
     for known in parse_known_hosts(text):
-        known.matches("pi4", 22)
+        known.matches("pi4")
 
 
 hosts = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,20}", fullmatch=True)
@@ -156,7 +157,7 @@ def test_what_was_accepted_for_one_host_is_known_for_it_and_no_other(
     tmp_path_factory: pytest.TempPathFactory, host: str, other: str, port: int, other_port: int, seed: int
 ) -> None:
     file = tmp_path_factory.mktemp("accepted") / "known_hosts"
-    accept_host_key(file, host, port, key(seed))
-    assert known_keys([file], host, port).accepted == (key(seed),)
+    accept_host_key(file, host_name(host, port), key(seed))
+    assert known_keys([file], host_name(host, port)).accepted == (key(seed),)
     if (other, other_port) != (host, port):
-        assert known_keys([file], other, other_port).accepted == ()
+        assert known_keys([file], host_name(other, other_port)).accepted == ()

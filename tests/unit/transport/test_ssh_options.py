@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from edgepress.errors import UnreachableError
 from edgepress.transport import ssh_options
+from edgepress.transport.known_hosts import known_keys
 from edgepress.transport.ssh_options import Target, parse_target, resolve_options
 
 needs_openssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH's client is not installed")
@@ -61,10 +63,21 @@ def test_an_alias_of_the_config_is_resolved_by_openssh(tmp_path: Path) -> None:
     )
     options = resolve_options("lab-pi4", config)
     assert (options.host, options.port, options.user, options.host_key_name) == ("10.0.0.7", 2022, "pi", "lab")
+    assert resolve_options("pi@10.0.0.8:2022", config).host_key_name == "[10.0.0.8]:2022"
     assert options.identity_files == (Path("~/.ssh/lab").expanduser(),)
     assert options.identities_only
     assert options.known_hosts == (tmp_path / "a", tmp_path / "b")
     assert str(options) == "pi@10.0.0.7:2022"
+
+
+@needs_openssh
+def test_the_key_of_a_host_with_an_alias_is_looked_up_as_openssh_does_whatever_the_port(tmp_path: Path) -> None:
+    known = tmp_path / "known"
+    blob = base64.b64encode(b"\0\0\0\x0bssh-ed25519" + bytes(32)).decode()
+    known.write_text(f"lab ssh-ed25519 {blob}\n")
+    config = configured(tmp_path, f"Host pi4\n  Port 2022\n  HostKeyAlias lab\n  UserKnownHostsFile {known}\n")
+    options = resolve_options("pi4", config)
+    assert len(known_keys(options.known_hosts, options.host_key_name).accepted) == 1
 
 
 @needs_openssh
