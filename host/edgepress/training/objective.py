@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from edgepress.data import Dataset
 from edgepress.errors import MetricError
 from edgepress.training.metrics import METRICS, metric_named
 from edgepress.training.settings import Training, identity_of
+
+if TYPE_CHECKING:
+    from edgepress.compression.graph.reader import Graph, TensorRef
 
 OutputKind = Literal["probabilities", "logits", "sigmoid", "binary logits", "values"]
 """What numbers an output holds: softmax, scores before softmax, sigmoid, scores before sigmoid, or plain values."""
@@ -43,6 +46,10 @@ _METRIC_OF_KIND: dict[OutputKind, str] = {
 }
 _VALUE_LOSSES = ("error", "mse", "mae", "mape", "msle", "huber", "logcosh", "cosine", "poisson")
 _DEFAULT_LEARNING_RATE = 1e-3
+_PASSED_OVER = (
+    *("Reshape", "Flatten", "Squeeze", "ExpandDims", "Permute", "Transpose", "Concatenate", "GetItem"),
+    *("Identity", "Cast", "FakeQuant"),  # the last one rounds what the layer before it makes
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def objective_of(
     training = training or Training()
     if metric is not None:
         metric_named(metric)
-    activations = [last_activation(tensor) for tensor in model.outputs]
+    activations = last_activations(model)
     targets = dataset.train.targets
     compiled = model.get_compile_config() if model.compiled and model.loss is not None else {}
     weights: tuple[float, ...] = ()
@@ -147,18 +154,25 @@ def _output_names(model: Any) -> list[str]:
     return [tensor._keras_history.operation.name for tensor in model.outputs]
 
 
-def last_activation(tensor: Any) -> str:
-    """Name of the activation that makes an output: ``softmax``, ``sigmoid``, ``linear`` or another."""
-    layer = tensor._keras_history.operation
-    if type(layer).__name__ == "FakeQuant":  # it rounds what the layer before it makes
-        return last_activation(layer._inbound_nodes[tensor._keras_history.node_index].input_tensors[0])
-    inner = getattr(layer, "_functional", None) or layer
-    if inner is not layer or hasattr(inner, "_nodes_by_depth"):  # a nested model: look at its own output
-        return last_activation(inner.outputs[tensor._keras_history.tensor_index])
-    if type(layer).__name__ in ("Softmax", "Sigmoid"):  # the layer, or the operation
-        return type(layer).__name__.lower()
-    activation = getattr(layer, "activation", None)
-    return str(getattr(activation, "__name__", "linear")) if activation is not None else "linear"
+def last_activations(model: Any) -> list[str]:
+    """Return the name of the activation that makes each output: ``softmax``, ``sigmoid``, ``linear`` or another.
+
+    What only moves numbers behind it is passed over. Where numbers of several activations are put together, all are
+    named.
+    """
+    from edgepress.compression.graph.reader import read
+
+    graph = read(model)
+    return [_last_activation(graph, ref) for ref in graph.outputs]
+
+
+def _last_activation(graph: Graph, ref: TensorRef) -> str:
+    node = graph.nodes[ref.node]
+    kind = type(node.operation).__name__
+    activation = str(getattr(getattr(node.operation, "activation", None), "__name__", "linear"))
+    if kind in _PASSED_OVER or (kind == "Activation" and activation == "linear"):
+        return " and ".join(sorted({_last_activation(graph, given) for given in node.inputs}))
+    return kind.lower() if kind in ("Softmax", "Sigmoid") else activation  # the layer, or the operation
 
 
 def _name_of(loss: Any) -> str:

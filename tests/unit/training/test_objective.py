@@ -155,6 +155,27 @@ def test_a_sequential_and_a_nested_model_are_read_like_any_other():
         assert objective_of(model, data(LABELS)).output_kinds == ("probabilities",)
 
 
+@pytest.mark.parametrize(
+    "moved",
+    [
+        lambda x: layers.Reshape((1, 1))(x),
+        lambda x: layers.Flatten()(layers.Permute((2, 1))(layers.Reshape((1, 1))(x))),
+        lambda x: keras.ops.squeeze(keras.ops.expand_dims(x, -1), -1),
+        lambda x: layers.Concatenate()([x, x]),
+        lambda x: layers.Activation("linear", dtype="float32")(x),
+        lambda x: keras.Sequential([keras.Input((1,)), layers.Flatten()])(x),
+    ],
+)
+def test_an_activation_counts_behind_which_numbers_are_only_moved(moved):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, moved(layers.Dense(1, activation="sigmoid")(inputs)))
+    model.compile(loss="binary_crossentropy")
+
+    objective = objective_of(model, data(BINARY))
+
+    assert (objective.metric, objective.output_kinds) == ("binary_accuracy", ("sigmoid",))
+
+
 def test_losses_given_by_output_name_are_put_in_model_order():
     inputs = keras.Input((4,))
     outputs = [layers.Dense(3, name="value")(inputs), layers.Dense(3, activation="softmax", name="kind")(inputs)]

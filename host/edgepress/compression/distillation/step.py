@@ -17,7 +17,7 @@ from edgepress.errors import CompressionError
 from edgepress.models import load_model, model_sha256
 from edgepress.training.fit import fine_tune
 from edgepress.training.guidance import Guidance
-from edgepress.training.objective import last_activation
+from edgepress.training.objective import last_activations
 
 _PROBABILITIES = {"softmax", "sigmoid"}
 
@@ -63,16 +63,12 @@ def check_files(settings: DistillStep, original: Any) -> None:
     for file in files:
         named = load_model(Path(file))
         check_pair(named, original)
-        for its, ours in zip(*map(_ends, (named, original)), strict=True):
+        for its, ours in zip(*map(last_activations, (named, original)), strict=True):
             if its != ours and {its, ours} & _PROBABILITIES:
                 raise CompressionError(
                     f"teacher and student do not fit: {Path(file).name} ends in {its}, the model in {ours}. Outputs "
                     "are compared, and judged by one loss: let both end alike"
                 )
-
-
-def _ends(model: Any) -> list[str]:
-    return [last_activation(tensor) for tensor in model.outputs]
 
 
 def check_pair(teacher: Any, student: Any) -> None:
