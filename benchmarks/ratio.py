@@ -241,7 +241,7 @@ def from_scratch(original: Any, recipe: Any, data: Any, task: Task, seed: int) -
     """Return the architecture that the recipe arrives at, trained from scratch, and what is left of the recipe."""
     from edgepress.compression.compress import compress
     from edgepress.compression.graph.reader import read
-    from edgepress.compression.graph.rebuild import rebuild
+    from edgepress.compression.graph.rebuild import untrained
     from edgepress.training.fit import fine_tune
     from edgepress.training.seeds import seeded
 
@@ -249,7 +249,7 @@ def from_scratch(original: Any, recipe: Any, data: Any, task: Task, seed: int) -
     structure = tuple(step.model_copy(update=at_once[step.kind]) for step in recipe.step if step.kind in at_once)
     shape = compress(original, recipe.model_copy(update={"step": structure}), data, task.objective, seed=seed).model
     with seeded(seed):
-        fresh = rebuild(read(shape), copy_weights=False)
+        fresh = untrained(read(shape))
     last = recipe.step[-1]
     epochs = EPOCHS + sum(step.epochs for step in recipe.step[:-1])
     model = fine_tune(fresh, data, task.objective, epochs=epochs, seed=seed).model

@@ -5,6 +5,7 @@ import pytest
 from edgepress.compression import compress as compress_module
 from edgepress.compression.compress import compress
 from edgepress.compression.distillation import teachers
+from edgepress.compression.distillation.mutual import mutual_lessons
 from edgepress.compression.distillation.pairs import Pair, embedding_pairs, pairs_by_size
 from edgepress.compression.distillation.signals import (
     RELATIONS,
@@ -100,6 +101,44 @@ def test_the_same_seed_gives_the_same_student():
     first, second = (scaled(made(residual_cnn), HALF, seed=7)[0] for _ in range(2))
 
     assert all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
+
+
+def frozen_with_statistics() -> keras.Model:
+    """Trained and then frozen; it knows the mean and variance of its inputs, and of what a layer says."""
+    inputs = keras.Input((6,))
+    first = layers.Dense(16, name="first")
+    of_inputs, of_first = layers.Normalization(name="of_inputs"), layers.Normalization(name="of_first")
+    x = np.random.default_rng(0).normal(3, 2, (64, 6)).astype(np.float32)
+    of_inputs.adapt(x)
+    of_first.adapt(np.asarray(first(x)))
+    x = layers.Dense(16, name="second")(of_first(first(of_inputs(inputs))))
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax", name="classes")(x))
+    model.trainable = False
+    return model
+
+
+@pytest.mark.parametrize(("scale", "kept"), [(HALF, 8), (Scale(depth=0.5), 16)])
+def test_a_student_of_a_frozen_model_learns_and_has_the_statistics_of_its_normalizations(scale, kept):
+    model = made(frozen_with_statistics)
+
+    student, _, _ = scaled(model, scale, seed=0)
+
+    assert all(layer.trainable_weights for layer in student.layers if isinstance(layer, layers.Dense))
+    for name, count in (("of_inputs", 6), ("of_first", kept)):
+        whole, smaller = (one.get_layer(name) for one in (model, student))
+        np.testing.assert_array_equal(smaller.get_weights()[0], whole.get_weights()[0][:count])
+        np.testing.assert_array_equal(np.asarray(smaller.variance)[0], np.asarray(whole.variance)[0, :count])
+
+
+def test_a_peer_has_the_statistics_of_the_student_s_normalizations():
+    model = compiled(made(frozen_with_statistics))
+    student, _, _ = scaled(model, HALF, seed=0)
+    context = context_for(model, FLAT)
+
+    lessons = mutual_lessons(None, DistillStep(kind="distill", mutual=True, student=HALF), context, copy_of(student))
+
+    peer = lessons.peers[0][0]._keras_history.operation
+    np.testing.assert_array_equal(peer.get_layer("of_inputs").mean, model.get_layer("of_inputs").mean)
 
 
 def test_a_graph_in_which_all_channels_are_tied_to_the_input_asks_for_a_student():

@@ -9,7 +9,7 @@ import keras
 
 from edgepress.compression.distillation.signals import logits_of, response
 from edgepress.compression.graph.reader import read
-from edgepress.compression.graph.rebuild import copy_of, rebuild
+from edgepress.compression.graph.rebuild import copy_of, untrained
 from edgepress.compression.recipe import DistillStep
 from edgepress.compression.steps import StepContext
 from edgepress.training.guidance import Lesson, Lessons
@@ -27,7 +27,7 @@ def mutual_lessons(
     """
     if teachers is None:
         with seeded(context.seed + 1):
-            peers = [rebuild(read(student), copy_weights=False)]
+            peers = [untrained(read(student))]
     else:
         peers = [copy_of(teacher) for teacher in teachers]
     said = [list(student.outputs)]

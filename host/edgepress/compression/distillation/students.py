@@ -9,7 +9,7 @@ import numpy as np
 from edgepress.compression.distillation.depth import with_depth
 from edgepress.compression.graph.channels import channels_of
 from edgepress.compression.graph.reader import read
-from edgepress.compression.graph.rebuild import rebuild
+from edgepress.compression.graph.rebuild import untrained
 from edgepress.compression.graph.rules import rule_for
 from edgepress.compression.pruning.removal import changes_between, counts_of, kept_count, removable_groups
 from edgepress.compression.pruning.surgery import untrained_without
@@ -38,7 +38,7 @@ def scaled(model: Any, scale: Scale, seed: int) -> tuple[Any, tuple[Change, ...]
         graph, left_out = with_depth(graph, scale.depth)
         changed = tuple(Change(name, "left out") for name in left_out)
     with seeded(seed):
-        student = rebuild(graph, copy_weights=False)
+        student = untrained(graph)
         if scale.width < 1:
             channels = channels_of(read(student), rule_for)
             found = [removable_groups(channels, structure) for structure in ("filters", "neurons")]

@@ -45,7 +45,7 @@ def rebuild(
 
     Args:
         replacements: by name of a layer, what takes its place: one layer, or several called one after the other.
-        copy_weights: False leaves layers that are not replaced with fresh weights (for students).
+        copy_weights: False leaves layers that are not replaced with fresh weights.
         after: is shown each tensor as it is made, the model's inputs first, and returns what stands for it in what
             follows.
 
@@ -79,6 +79,28 @@ def rebuild(
         for new in chain:
             if new.weights is not None:
                 _set_weights(name, new)
+    return model
+
+
+def untrained(
+    graph: Graph,
+    replacements: Mapping[str, Sequence[NewLayer]] | None = None,
+    weights: Mapping[str, Sequence[NDArray[Any]]] | None = None,
+) -> Any:
+    """Build a model that has learnt nothing and can: with fresh weights, and no layer frozen.
+
+    Only the statistics of Normalization layers, which say what the data are like, are taken over.
+
+    Args:
+        replacements: as those of :func:`rebuild`.
+        weights: ``get_weights()`` by layer, for layers with other channels than the graph's; None: the graph's own.
+    """
+    model = rebuild(graph, replacements, copy_weights=False)
+    known = weights or {name: layer.get_weights() for name, layer in graph.layers().items()}
+    for name, layer in read(model).layers().items():
+        layer.trainable = True
+        if isinstance(layer, keras.layers.Normalization):
+            set_weights(layer, known[name])
     return model
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgepress.compression.graph.channels import Alive, Channels, Constants, Kept, Labels, not_constant
 from edgepress.compression.graph.reader import Graph, Node, read
-from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured, set_weights
+from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured, set_weights, untrained
 from edgepress.compression.pruning.proof import OverTheRest, prove, with_other_statistics
 
 LayerWeights = Mapping[str, list[NDArray[Any]]]
@@ -48,7 +48,7 @@ def remove_channels(channels: Channels, removed_atoms: NDArray[np.int64], seed: 
             zeroed.
     """
     cut = _Cut(channels, channels.alive(removed_atoms))
-    weights = {name: layer.get_weights() for name, layer in channels.graph.layers().items()}
+    weights = _weights(channels.graph)
     pruned = rebuild(cut.graph(), cut.replacements(), copy_weights=False)
     other = with_other_statistics(channels.graph, weights, seed)
     reference = rebuild(channels.graph, cut.reference_layers(), copy_weights=False)
@@ -61,9 +61,13 @@ def remove_channels(channels: Channels, removed_atoms: NDArray[np.int64], seed: 
 
 
 def untrained_without(channels: Channels, removed_atoms: NDArray[np.int64]) -> Any:
-    """Return the graph's model without some atoms of its channels, with fresh weights."""
+    """Return the graph's model without some atoms of its channels, with fresh weights and no layer frozen."""
     cut = _Cut(channels, channels.alive(removed_atoms))
-    return rebuild(cut.graph(), cut.replacements(), copy_weights=False)
+    return untrained(cut.graph(), cut.replacements(), cut.sliced(_weights(channels.graph)))
+
+
+def _weights(graph: Graph) -> LayerWeights:
+    return {name: layer.get_weights() for name, layer in graph.layers().items()}
 
 
 def _set(model: Any, weights: LayerWeights) -> None:
