@@ -132,6 +132,7 @@ def objective_of(
 
         optimizer = keras.optimizers.serialize(training.optimizer)
     optimizer = dict(optimizer) if isinstance(optimizer, Mapping) else {}
+    optimizer = dict(optimizer.get("config") or {}).get("inner_optimizer", optimizer)  # of one that scales losses
     return Objective(
         loss=losses,
         metric=chosen,
@@ -304,10 +305,12 @@ def _common_metric(kinds: tuple[OutputKind, ...]) -> str:
 
 
 def _learning_rate(optimizer: Mapping[str, Any]) -> float:
-    """The compiled learning rate; of a schedule, where it starts (at its end it would train nothing)."""
+    """The compiled learning rate; of a schedule, where it starts behind its warm-up (at its end it trains nothing)."""
     rate = dict(optimizer.get("config") or {}).get("learning_rate", _DEFAULT_LEARNING_RATE)
     if isinstance(rate, Mapping):
-        rate = dict(rate.get("config") or {}).get("initial_learning_rate", _DEFAULT_LEARNING_RATE)
+        schedule = dict(rate.get("config") or {})
+        starts = (schedule.get("warmup_target"), schedule.get("initial_learning_rate"), *schedule.get("values", ()))
+        rate = next((start for start in starts if start), _DEFAULT_LEARNING_RATE)
     return float(rate)
 
 

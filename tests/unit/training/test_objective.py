@@ -136,12 +136,28 @@ def test_learning_rate_and_optimizer_are_the_compiled_ones():
     assert (objective.learning_rate, objective.as_dict()["optimizer"]) == (0.25, "SGD")
 
 
-def test_of_a_schedule_the_rate_at_its_start_is_taken():
-    schedule = keras.optimizers.schedules.CosineDecay(0.125, 10)
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda of: of.CosineDecay(0.125, 10),
+        lambda of: of.CosineDecay(0.0, 10, warmup_target=0.125, warmup_steps=5),
+        lambda of: of.PiecewiseConstantDecay([5], [0.125, 0.5]),
+    ],
+)
+def test_of_a_schedule_the_rate_at_its_start_or_behind_its_warm_up_is_taken(schedule):
+    schedule = schedule(keras.optimizers.schedules)
 
     objective = objective_of(net(optimizer=keras.optimizers.Adam(schedule), loss=CROSSENTROPY), data(LABELS))
 
     assert objective.learning_rate == 0.125
+
+
+def test_of_an_optimizer_that_scales_losses_the_one_inside_is_taken():
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.25))
+
+    objective = objective_of(net(optimizer=optimizer, loss=CROSSENTROPY), data(LABELS))
+
+    assert (objective.learning_rate, objective.as_dict()["optimizer"]) == (0.25, "SGD")
 
 
 def test_a_sequential_and_a_nested_model_are_read_like_any_other():
