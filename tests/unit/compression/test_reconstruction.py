@@ -124,6 +124,16 @@ def test_weights_that_make_validation_worse_are_not_taken(monkeypatch):
     assert any(note.endswith("left as they were") for note in outcome.notes)
 
 
+def test_bytes_are_run_through_a_graph_as_the_numbers_that_its_inputs_take():
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 2)).astype(np.uint8)
+    seen = {}
+
+    trace(read(made(residual_cnn)), [pictures], lambda node, inputs: seen.setdefault(node.name, inputs[0]))
+
+    assert seen["stem"].dtype == np.float32
+    np.testing.assert_array_equal(seen["stem"], pictures)
+
+
 @settings(max_examples=10, deadline=None)
 @given(models())
 def test_running_a_graph_node_by_node_is_running_the_model(model):

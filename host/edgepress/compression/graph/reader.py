@@ -6,12 +6,13 @@ nodes. Operations that are no layers (``keras.ops`` on symbolic tensors) are nod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras.src.models.functional import Functional
+from numpy.typing import NDArray
 
 from edgepress.errors import ModelError
 
@@ -89,6 +90,13 @@ class Graph:
     def shape_of(self, ref: TensorRef) -> Shape:
         """Shape of a tensor, with the batch (None)."""
         return self.nodes[ref.node].output_shapes[ref.output]
+
+    def fed(self, arrays: Sequence[NDArray[Any]]) -> dict[TensorRef, Any]:
+        """The inputs as tensors of the dtypes that the model takes, from one array for each, in model order."""
+        return {
+            ref: keras.ops.convert_to_tensor(array, self.nodes[ref.node].operation.dtype)
+            for ref, array in zip(self.inputs, arrays, strict=True)
+        }
 
 
 def functional_of(model: Any) -> Any:

@@ -22,9 +22,7 @@ def trace(graph: Graph, inputs: Sequence[NDArray[Any]], visit: Visit) -> None:
     are let go after their last reader.
     """
     last_reader = {ref: node.index for node in graph.nodes for ref in node.inputs}
-    tensors: dict[TensorRef, Any] = {
-        ref: keras.ops.convert_to_tensor(array) for ref, array in zip(graph.inputs, inputs, strict=True)
-    }
+    tensors = graph.fed(inputs)
 
     def fill(value: Any) -> Any:
         return tensors[value] if isinstance(value, TensorRef) else value

@@ -34,9 +34,7 @@ class Run:
 
     def __init__(self, graph: Graph, inputs: Sequence[Array]) -> None:
         self._last_reader = {ref: node.index for node in graph.nodes for ref in node.inputs}
-        self._tensors: dict[TensorRef, Any] = {
-            ref: keras.ops.convert_to_tensor(x) for ref, x in zip(graph.inputs, inputs, strict=True)
-        }
+        self._tensors = graph.fed(inputs)
 
     def __getitem__(self, ref: TensorRef) -> Any:
         return self._tensors[ref]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from edgepress.compression.graph.reader import read
 from edgepress.compression.quantization import causes
 from edgepress.compression.quantization.annotate import annotate
 from edgepress.compression.quantization.bias_correction import correct_biases
@@ -17,6 +18,7 @@ from edgepress.compression.quantization.diagnosis import Diagnosis, diagnose
 from edgepress.compression.quantization.equalization import equalize
 from edgepress.compression.quantization.folding import fold_batchnorm
 from edgepress.compression.quantization.ranges import set_ranges
+from edgepress.compression.quantization.runs import Run
 from edgepress.data import Split
 from edgepress.training.evaluate import predict
 
@@ -145,3 +147,10 @@ def test_correction_changes_no_kernel_and_no_model_that_it_is_given() -> None:
 def test_a_diagnosis_can_be_written_as_json() -> None:
     layers_ = json.loads(json.dumps(diagnosis_of(network()).as_json()))["layers"]
     assert {"layer", "kind", "local", "cumulative", "makers", "cause", "local_snr_db"} == set(layers_[0])
+
+
+def test_bytes_are_run_as_the_numbers_that_a_model_takes():
+    graph = read(network())
+    first = next(node for node in graph.nodes if node.name == "first")
+
+    assert Run(graph, [np.full((1, 8, 8, 2), 255, np.uint8)]).call(first).shape == (1, 6, 6, 16)
