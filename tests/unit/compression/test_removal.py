@@ -176,3 +176,15 @@ def test_gradually_channels_go_in_rounds_with_training_between_to_the_sparsity_o
     assert outcome.changed[-1].what == f"16 -> {counts['second']} units"
     assert {note.split(":")[0] for note in outcome.notes} >= {"round 1 of 2, 44%", "round 2 of 2, 50%"}
     assert 0 <= outcome.largest_difference < 1e-4
+
+
+def test_a_grouped_convolution_that_is_left_one_channel_for_each_group_is_counted_like_any_other():
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Conv2D(8, 3, name="conv")(inputs)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(16, 3, groups=4, name="grouped")(x))
+    model = compiled(keras.Model(inputs, layers.Dense(3, activation="softmax")(x)))
+
+    outcome = prune_channels(model, step("filters", round_to=4), context_for(model, blobs(32)))
+
+    assert outcome.choices["filters"] == {"conv": 4, "grouped": 8}
+    assert [change.what for change in outcome.changed] == ["8 -> 4 filters", "16 -> 8 filters"]

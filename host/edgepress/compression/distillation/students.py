@@ -56,6 +56,6 @@ def scaled(model: Any, scale: Scale, seed: int) -> tuple[Any, tuple[Change, ...]
                 )
             before = counts_of(channels)
             student = untrained_without(channels, np.concatenate(removed))
-            narrower, _ = changes_between(before, counts_of(channels_of(read(student), rule_for)))
+            narrower, _ = changes_between(before, channels_of(read(student), rule_for))
             changed += narrower
     return student, changed, skipped

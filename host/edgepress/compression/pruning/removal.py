@@ -57,7 +57,7 @@ def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> Ste
         tuned = recover(model, settings, context, f"{one.label}Fine-tuning the pruned model", epochs=one.epochs)
         model = tuned.model
         notes.append(f"{one.label}{tuned.summary}")
-    changed, choices = changes_between(before, counts_of(channels_of(read(model), rule_for)))
+    changed, choices = changes_between(before, channels_of(read(model), rule_for))
     if largest_difference is None:
         notes.append(f"no {settings.structure[:-1]} was removed: see what was skipped and why")
     else:
@@ -235,13 +235,18 @@ def counts_of(channels: Channels) -> Counts:
     return counts
 
 
-def changes_between(before: Counts, after: Counts) -> tuple[tuple[Change, ...], Counts]:
-    """What was done to each layer that lost channels of its own, and how many it has left."""
+def changes_between(before: Counts, after: Channels) -> tuple[tuple[Change, ...], Counts]:
+    """What was done to each layer that lost channels of its own, and how many it has left.
+
+    A grouped convolution that is left with one input for each group makes none of its own any more.
+    """
+    makes = counts_of(after)
     changed: list[Change] = []
     left: Counts = {}
     for kind, layers in before.items():
         for name, count in layers.items():
-            if after[kind][name] < count:
-                left.setdefault(kind, {})[name] = after[kind][name]
-                changed.append(Change(name, f"{count} -> {after[kind][name]} {kind}"))
+            now = makes.get(kind, {}).get(name, len(after.layers[name].outputs[0]))
+            if now < count:
+                left.setdefault(kind, {})[name] = now
+                changed.append(Change(name, f"{count} -> {now} {kind}"))
     return tuple(changed), left
