@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -48,13 +48,22 @@ def predict(model: Any, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[np.floa
     return tuple(np.concatenate(part) for part in parts)
 
 
+def alone(arrays: Sequence[Any]) -> Any:
+    """Return a single array as itself: Keras takes a tuple of one for several inputs."""
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+def judging(objective: Objective) -> Callable[[Sequence[Any], Sequence[Any]], Any]:
+    """Return the objective's loss as a function of targets and outputs, one array or tensor per model output each.
+
+    It knows of no model, so that penalties on weights are no part of it. A scalar tensor, with gradients.
+    """
+    judge = keras.Model()
+    judge.compile(loss=list(objective.loss), loss_weights=list(objective.loss_weights) or None)
+    return lambda targets, outputs: judge.compute_loss(y=alone(targets), y_pred=alone(outputs), training=False)
+
+
 def loss_of(model: Any, split: Split, objective: Objective) -> float:
     """Return the objective's loss of a model over a split, infinite where it is no number."""
-    judged = flat(model)
-    judged.compile(loss=list(objective.loss), loss_weights=list(objective.loss_weights) or None)
-    outputs = predict(model, split.inputs)
-    targets: Any = split.targets
-    if len(outputs) == 1:
-        (targets,), (outputs,) = targets, outputs  # type: ignore[assignment]
-    loss = float(judged.compute_loss(y=targets, y_pred=outputs, training=False))
+    loss = float(judging(objective)(split.targets, predict(model, split.inputs)))
     return loss if math.isfinite(loss) else math.inf

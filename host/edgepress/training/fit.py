@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.data import Split, TrainingData
 from edgepress.progress import Progress, Silent, Task
 from edgepress.training.batchnorm import StatisticsEstimator
 from edgepress.training.estimate import duration_in_words, seconds_per_batch, worth_estimating
-from edgepress.training.evaluate import flat, predict
+from edgepress.training.evaluate import alone, flat, loss_of
 from edgepress.training.guidance import Guidance, Lessons, with_lessons
 from edgepress.training.logs import logging_callbacks
 from edgepress.training.objective import Objective
@@ -101,7 +99,6 @@ def fine_tune(
         copy = copy_of(model)
         keep_zeros(copy)
         judged = flat(copy)
-        judged.compile(loss=list(objective.loss), loss_weights=list(objective.loss_weights) or None)
         trained, lessons = (judged, None) if guidance is None else with_lessons(copy, guidance)
         steps = math.ceil(len(data.train) / objective.batch_size)
         rate = keras.optimizers.schedules.CosineDecay(learning_rate or objective.learning_rate, epochs * steps)
@@ -113,7 +110,7 @@ def fine_tune(
         ):
             _compile(trained, objective, _optimizer(objective, rate, scaled), guidance, lessons)
             started = time.monotonic()
-            run = _Run(judged, trained, data.val, statistics, task, epochs, steps, patience, first_epoch)
+            run = _Run(judged, trained, data.val, objective, statistics, task, epochs, steps, patience, first_epoch)
             if worth_estimating(epochs * steps):
                 validation_s = time.monotonic() - started
                 batch_s = seconds_per_batch(trained, _batches(samples, objective))
@@ -138,6 +135,7 @@ class _Run:
         judged: Any,
         trained: Any,
         val: Split,
+        objective: Objective,
         statistics: StatisticsEstimator,
         task: Task,
         epochs: int,
@@ -148,6 +146,7 @@ class _Run:
         self._judged = judged
         self._trained = trained
         self._val = val
+        self._objective = objective
         self._statistics = statistics
         self._task = task
         self._epochs = epochs
@@ -190,11 +189,9 @@ class _Run:
             self._trained.stop_training = True
 
     def _validate(self) -> float:
-        """The objective's loss on the validation split, infinite where it is no number."""
+        """The objective's loss on the validation split."""
         self._statistics.update()
-        outputs = predict(self._judged, self._val.inputs)
-        loss = float(self._judged.compute_loss(y=_alone(self._val.targets), y_pred=_alone(outputs), training=False))
-        return loss if math.isfinite(loss) else math.inf
+        return loss_of(self._judged, self._val, self._objective)
 
 
 def _optimizer(objective: Objective, rate: Any, scaled: bool) -> Any:
@@ -228,7 +225,7 @@ def _samples(train: Split, lessons: Lessons | None) -> Any:
     if lessons is not None:
         given = (*given, *lessons.arrays)
         wanted = wanted * (1 + len(lessons.peers))
-    return tf.data.Dataset.from_tensor_slices((_alone(given), _alone(wanted)))
+    return tf.data.Dataset.from_tensor_slices((alone(given), alone(wanted)))
 
 
 def _batches(samples: Any, objective: Objective) -> Any:
@@ -239,8 +236,3 @@ def _batches(samples: Any, objective: Objective) -> Any:
         settings = {"training": True} if takes_training else {}
         batches = batches.map(lambda given, wanted: (augmentation(given, **settings), wanted))
     return batches.prefetch(2)
-
-
-def _alone(arrays: Sequence[NDArray[Any]]) -> Any:
-    """A single array as itself: Keras takes a tuple of one for several inputs."""
-    return arrays[0] if len(arrays) == 1 else tuple(np.asarray(array) for array in arrays)

@@ -52,3 +52,10 @@ def test_scores_of_groups_can_be_compared_since_their_mean_is_one(criterion):
 
     for producer in ("stem", "wide", "head"):
         assert scores(criterion, model, producer).mean() == pytest.approx(1)
+
+
+def test_taylor_does_not_take_a_penalty_on_weights_for_their_importance():
+    plain, penalised = (made(residual_cnn) for _ in range(2))
+    penalised.get_layer("head").kernel_regularizer = keras.regularizers.L2(10)
+
+    np.testing.assert_allclose(scores("taylor", penalised, "head"), scores("taylor", plain, "head"), rtol=1e-3)

@@ -8,7 +8,7 @@ import pytest
 
 from edgepress.data import Dataset, Split, TrainingData
 from edgepress.training import estimate
-from edgepress.training.evaluate import predict
+from edgepress.training.evaluate import loss_of, predict
 from edgepress.training.fit import fine_tune
 from edgepress.training.guidance import Guidance, Lesson, Lessons
 from edgepress.training.metrics import metric_named
@@ -255,3 +255,17 @@ def test_what_callbacks_do_to_the_model_happens_before_an_epoch_is_judged():
     result = tuned(model, epochs=1, first_epoch=1, callbacks=[Zero()])
 
     assert (np.asarray(result.model.get_layer("classes").kernel) == 0).all()
+
+
+def test_penalties_on_weights_count_in_training_but_not_where_a_model_is_judged():
+    plain = compiled(made(dense_net))
+    penalised = compiled(made(dense_net))
+    penalised.get_layer("hidden").kernel_regularizer = keras.regularizers.L2(10)
+    objective = objective_of(plain, DATA)
+    expected = loss_of(plain, DATA.val, objective)
+
+    (epoch,) = tuned(penalised, epochs=1, learning_rate=1e-9).history
+
+    assert loss_of(penalised, DATA.val, objective) == pytest.approx(expected, rel=1e-5)
+    assert epoch.val_loss == pytest.approx(expected, rel=1e-4)
+    assert epoch.train_loss > 2 * expected

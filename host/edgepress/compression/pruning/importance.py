@@ -20,7 +20,7 @@ from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.pruning.tracing import trace
 from edgepress.compression.recipe_tables import Criterion
 from edgepress.data import TrainingData
-from edgepress.training.evaluate import batches, flat
+from edgepress.training.evaluate import batches, flat, judging
 from edgepress.training.objective import Objective
 
 Scores = NDArray[np.float64]
@@ -114,7 +114,7 @@ def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: 
 
     copy = copy_of(model)
     judged = flat(copy)
-    judged.compile(loss=list(objective.loss), loss_weights=list(objective.loss_weights) or None)
+    judge = judging(objective)
     layers = read(copy).layers()
     found: dict[Made, Scores] = {}
     makers = [name for name, binding in channels.layers.items() if binding.makes and name in layers]
@@ -123,8 +123,7 @@ def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: 
         with tf.GradientTape() as tape:
             tape.watch([variable.value for name in makers for variable in layers[name].weights])
             outputs = judged([keras.ops.convert_to_tensor(x) for x in batch.inputs], training=False)
-            targets = batch.targets[0] if len(batch.targets) == 1 else list(batch.targets)
-            loss = judged.compute_loss(y=targets, y_pred=outputs, training=False)
+            loss = judge(batch.targets, keras.tree.flatten(outputs))
         weights = {name: [variable.value for variable in layers[name].weights] for name in makers}
         gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
         for name in makers:
