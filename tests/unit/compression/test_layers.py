@@ -9,6 +9,7 @@ from edgepress.compression.graph.reader import TensorRef, read
 from edgepress.compression.graph.rebuild import rebuild
 from edgepress.compression.pruning.layers import prune_layers, without_blocks
 from edgepress.compression.recipe import PruneStep
+from edgepress.data import Dataset
 from edgepress.training.evaluate import loss_of
 from support.compress_models import blobs, compiled, context_for, largest_difference, made, models, randomised
 
@@ -146,3 +147,18 @@ def test_gradually_blocks_go_a_few_at_a_time_with_training_between():
     assert len(outcome.changed) == 2
     assert 0 <= outcome.largest_difference < 1e-4
     assert [note.split(":")[0] for note in outcome.notes[:2]] == ["round 1 of 2, 59%", "round 2 of 2, 67%"]
+
+
+def test_a_model_that_takes_a_logarithm_is_proven_on_inputs_that_have_one():
+    given = blobs(32)
+    train, val = (np.exp(split.inputs[0]) for split in (given.train, given.val))
+    dataset = Dataset.from_arrays(train, given.train.targets, val, given.val.targets)
+    inputs = keras.Input((8, 8, 2))
+    x = keras.ops.log(inputs)
+    x = layers.Add(name="sum")([x, layers.Conv2D(2, 3, padding="same")(x)])
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
+
+    outcome = prune_layers(compiled(model), step(0.99), context_for(model, dataset))
+
+    assert outcome.changed[0].layer == "sum"
+    assert 0 <= outcome.largest_difference < 1e-4

@@ -7,6 +7,7 @@ from edgepress.compression.pruning.proof import logits, random_inputs
 from edgepress.compression.pruning.removal import kept_count, prune_channels, removable_groups
 from edgepress.compression.recipe import PruneStep
 from edgepress.compression.steps import Judge
+from edgepress.data import Dataset
 from edgepress.errors import CompressionError
 from support.channel_surgery import channels_in
 from support.compress_models import blobs, compiled, context_for, made, randomised, residual_cnn
@@ -188,3 +189,16 @@ def test_a_grouped_convolution_that_is_left_one_channel_for_each_group_is_counte
 
     assert outcome.choices["filters"] == {"conv": 4, "grouped": 8}
     assert [change.what for change in outcome.changed] == ["8 -> 4 filters", "16 -> 8 filters"]
+
+
+def test_a_model_that_takes_a_logarithm_is_proven_on_inputs_that_have_one():
+    given = blobs(32, shape=(6,))
+    train, val = (np.exp(split.inputs[0]) for split in (given.train, given.val))
+    dataset = Dataset.from_arrays(train, given.train.targets, val, given.val.targets)
+    inputs = keras.Input((6,))
+    x = layers.Dense(16, activation="relu", name="hidden")(keras.ops.log(inputs))
+    model = compiled(keras.Model(inputs, layers.Dense(3, activation="softmax")(x)))
+
+    outcome = prune_channels(model, step("neurons"), context_for(model, dataset))
+
+    assert 0 <= outcome.largest_difference < 1e-4

@@ -46,7 +46,7 @@ def prune_layers(model: Any, settings: PruneStep, context: StepContext) -> StepO
             losses |= _losses_without(graph, left, context)
             removed = _apart(sorted(left, key=lambda block: losses[block.join.name]), count)
             model = without_blocks(graph, removed)
-            difference = prove(model, _with_silent_branches(graph, removed), context.seed)
+            difference = prove(model, _with_silent_branches(graph, removed), context.seed, context.data.train)
             largest_difference = max(largest_difference, difference)
             changed += [_change(block, losses[block.join.name]) for block in left if block in removed]
         if changed or not one.sparsity:

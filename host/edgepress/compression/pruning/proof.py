@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edgepress.compression.graph.channels import Alive, Binding
 from edgepress.compression.graph.reader import Graph, Shape
 from edgepress.compression.graph.rebuild import reconfigured
+from edgepress.data import Split
 from edgepress.errors import CompressionError
 
 TOLERANCE = 1e-4
@@ -28,13 +29,16 @@ _UNKNOWN_SIZE = 64  # of an axis that the model leaves open
 _SAMPLES = 2
 
 
-def prove(smaller: Any, zeroed: Any, seed: int = 0) -> float:
-    """Return the largest difference between two models' logits on random inputs, relative to the largest logit.
+def prove(smaller: Any, zeroed: Any, seed: int = 0, data: Split | None = None) -> float:
+    """Return the largest difference between two models' logits on two samples, relative to the largest logit.
+
+    Args:
+        data: where the samples are drawn from; None: random inputs, of which not every model has an answer.
 
     Raises:
         CompressionError: it is above :data:`TOLERANCE`, or no number.
     """
-    inputs = random_inputs(zeroed, seed)
+    inputs = random_inputs(zeroed, seed) if data is None else list(data.sample(_SAMPLES, seed).inputs)
     difference = 0.0
     for given, wanted in zip(logits(smaller, inputs), logits(zeroed, inputs), strict=True):
         if given.shape != wanted.shape:

@@ -97,7 +97,7 @@ def _cut(model: Any, settings: PruneStep, sparsity: float, sizes: dict[_Key, int
     removed, skipped = _choose(groups, score, shares, whole, _round_to(settings, context))
     if not len(removed):
         return _Cut(model, skipped, None, ())
-    surgery = remove_channels(channels, removed, context.seed)
+    surgery = remove_channels(channels, removed, context.seed, context.data.train)
     notes = []
     if surgery.folded:
         notes.append(f"constants of removed channels are in the biases behind {', '.join(surgery.folded)}")

@@ -20,6 +20,7 @@ from edgepress.compression.graph.channels import Alive, Channels, Constants, Kep
 from edgepress.compression.graph.reader import Graph, Node, read
 from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured, set_weights, untrained
 from edgepress.compression.pruning.proof import OverTheRest, prove, with_other_statistics
+from edgepress.data import Split
 
 LayerWeights = Mapping[str, list[NDArray[Any]]]
 """``get_weights()`` of each layer, by name."""
@@ -40,8 +41,13 @@ class Surgery:
     folded: tuple[str, ...]
 
 
-def remove_channels(channels: Channels, removed_atoms: NDArray[np.int64], seed: int = 0) -> Surgery:
+def remove_channels(
+    channels: Channels, removed_atoms: NDArray[np.int64], seed: int = 0, data: Split | None = None
+) -> Surgery:
     """Return the graph's model without some atoms of its channels, proven to be what is left of it.
+
+    Args:
+        data: what it is proven on; None: random inputs.
 
     Raises:
         CompressionError: the model that was built does not compute what the original computes with those channels
@@ -54,7 +60,7 @@ def remove_channels(channels: Channels, removed_atoms: NDArray[np.int64], seed: 
     reference = rebuild(channels.graph, cut.reference_layers(), copy_weights=False)
     _set(reference, cut.zeroed(other))
     _set(pruned, cut.sliced(other))
-    difference = prove(pruned, reference, seed)
+    difference = prove(pruned, reference, seed, data)
     del reference
     _set(pruned, cut.sliced(weights))
     return Surgery(pruned, difference, tuple(fold.reader.name for fold in cut.folds(weights)))
