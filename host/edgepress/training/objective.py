@@ -81,6 +81,11 @@ class Objective:
     mixed_precision: bool = False
     logs: Path | None = None
 
+    @property
+    def batches_per_step(self) -> int:
+        """Of how many batches the optimizer gathers gradients before it changes weights."""
+        return (self.optimizer.get("config") or {}).get("gradient_accumulation_steps") or 1
+
     def as_dict(self) -> dict[str, Any]:
         """JSON values: what reports say and checkpoints are keyed by."""
         return {

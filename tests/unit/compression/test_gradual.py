@@ -114,3 +114,14 @@ def test_a_gradual_pruning_whose_loss_becomes_nan_prunes_the_weights_from_before
     assert (kernel == 0).mean() == 0.75
     assert (kernel[kernel != 0] == before[kernel != 0]).all()
     assert "the loss became NaN" in outcome.notes[0]
+
+
+def test_a_recipe_prunes_to_the_end_where_an_optimizer_gathers_gradients_of_several_batches():
+    model = made(dense_net)
+    model.compile(keras.optimizers.Adam(3e-3, gradient_accumulation_steps=3), "sparse_categorical_crossentropy")
+    settings = PruneStep(kind="prune", structure="weights", sparsity=0.75, schedule="gradual", end=0.5, epochs=4)
+
+    outcome = prune_weights(model, settings, context_for(model, DATA))
+
+    assert zeros(outcome.model) == 0.75
+    assert "fine-tuned for 4 epochs, weights of epoch" in outcome.notes[0]

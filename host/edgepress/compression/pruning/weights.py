@@ -55,9 +55,10 @@ def _gradually(model: Any, settings: PruneStep, context: StepContext) -> FineTun
     assert settings.begin is not None  # and for this schedule
     assert settings.end is not None
     assert settings.rounds is not None
-    steps = math.ceil(len(context.data.train) / context.objective.batch_size)
-    begin = int(settings.begin * settings.epochs * steps)
-    end = max(begin + 1, int(settings.end * settings.epochs * steps))
+    batches = math.ceil(len(context.data.train) / context.objective.batch_size)
+    steps = settings.epochs * batches // context.objective.batches_per_step
+    begin = int(settings.begin * steps)
+    end = max(begin + 1, int(settings.end * steps))
     pruning = GradualPruning(
         settings.sparsity,
         begin_step=begin,
@@ -73,7 +74,7 @@ def _gradually(model: Any, settings: PruneStep, context: StepContext) -> FineTun
         context,
         "Training and pruning the model",
         callbacks=[pruning],
-        first_epoch=math.ceil(end / steps),
+        first_epoch=math.ceil(end * context.objective.batches_per_step / batches),
     )
     if tuned.best_epoch == 0:  # the loss was no number in any epoch of the pruned model: its weights are not pruned
         return FineTuned(_at_once(tuned.model, settings), tuned.history, 0, tuned.guided)
