@@ -113,11 +113,11 @@ def fine_tune(
             run = _Run(judged, trained, data.val, objective, statistics, task, epochs, steps, patience, first_epoch)
             if worth_estimating(epochs * steps):
                 validation_s = time.monotonic() - started
-                batch_s = seconds_per_batch(trained, _batches(samples, objective))
+                batch_s = seconds_per_batch(trained, _batches(samples, objective, seed))
                 duration = duration_in_words(epochs * (steps * batch_s + validation_s))
                 shown.note(f"{description}: about {duration} for {epochs} epochs of {steps} batches")
             trained.fit(
-                _batches(samples.shuffle(len(data.train), seed=seed), objective),
+                _batches(samples.shuffle(len(data.train), seed=seed), objective, seed),
                 epochs=epochs,
                 shuffle=False,
                 verbose=0,
@@ -228,10 +228,13 @@ def _samples(train: Split, lessons: Lessons | None) -> Any:
     return tf.data.Dataset.from_tensor_slices((alone(given), alone(wanted)))
 
 
-def _batches(samples: Any, objective: Objective) -> Any:
-    """Samples in batches, augmented if that is wanted: Keras layers as in training."""
+def _batches(samples: Any, objective: Objective, seed: int) -> Any:
+    """Samples in batches, augmented if that is wanted: Keras layers as in training, and from this seed on."""
     batches = samples.batch(objective.batch_size)
     if (augmentation := objective.augmentation) is not None:
+        for number, variable in enumerate(getattr(augmentation, "variables", ())):
+            if variable.name == "seed_generator_state":
+                variable.assign([seed + number, 0])
         takes_training = "training" in inspect.signature(getattr(augmentation, "call", augmentation)).parameters
         settings = {"training": True} if takes_training else {}
         batches = batches.map(lambda given, wanted: (augmentation(given, **settings), wanted))

@@ -13,6 +13,7 @@ from edgepress.training.fit import fine_tune
 from edgepress.training.guidance import Guidance, Lesson, Lessons
 from edgepress.training.metrics import metric_named
 from edgepress.training.objective import objective_of
+from edgepress.training.settings import Training
 from edgepress.training.zeros import zero_masks
 from support.compress_models import blobs, compiled, dense_net, largest_difference, made
 
@@ -269,3 +270,13 @@ def test_penalties_on_weights_count_in_training_but_not_where_a_model_is_judged(
     assert loss_of(penalised, DATA.val, objective) == pytest.approx(expected, rel=1e-5)
     assert epoch.val_loss == pytest.approx(expected, rel=1e-4)
     assert epoch.train_loss > 2 * expected
+
+
+def test_the_same_seed_augments_alike():
+    def augmented():
+        noise = keras.Sequential([layers.GaussianNoise(1.0)])
+        model = compiled(made(dense_net))
+        objective = objective_of(model, DATA, training=Training(augmentation=noise))
+        return fine_tune(model, DATA.training, objective, epochs=1, learning_rate=0.05, seed=5).model
+
+    assert largest_difference(augmented(), augmented()) < 1e-6
