@@ -242,19 +242,28 @@ def _guess(tensor: Any, target: Any, activation: str, metric: str | None) -> tup
         return ("categorical_crossentropy" if one_hot else "sparse_categorical_crossentropy"), "probabilities"
     if activation == "sigmoid" and (same_shape or classes == 1):
         return "binary_crossentropy", "sigmoid"
+    word = (metric or "").partition("@")[0]
     if activation == "linear":
         if classes > 1 and integers and not same_shape:
-            import keras
+            word = "accuracy"
+        elif same_shape and not integers and not _is_one_hot(target) and word != "mae":
+            word = "mse"
+    if word in ("mse", "mae"):
+        return word, "values"
+    if activation != "sigmoid":  # scores, by the metric
+        import keras
 
-            return keras.losses.SparseCategoricalCrossentropy(from_logits=True), "logits"
-        if (word := (metric or "").partition("@")[0]) in ("mse", "mae"):
-            return word, "values"
-        if same_shape and not integers and not _is_one_hot(target):
-            return "mse", "values"
+        if word in ("accuracy", "top_5_accuracy") and classes > 1:
+            losses = keras.losses
+            loss = losses.CategoricalCrossentropy if same_shape else losses.SparseCategoricalCrossentropy
+            return loss(from_logits=True), "logits"
+        if word == "binary_accuracy_logits":
+            return keras.losses.BinaryCrossentropy(from_logits=True), "binary logits"
+    asked = f"name a metric with --metric ({', '.join(METRICS)}) or "
     raise MetricError(
         f"the model was saved uncompiled, and its output {tensor.name!r} (activation {activation}, shape "
-        f"{tuple(tensor.shape)}, targets {target.dtype} {target.shape}) does not tell how it is to be judged: "
-        f"name a metric with --metric ({', '.join(METRICS)}) or compile the model before saving it"
+        f"{tuple(tensor.shape)}, targets {target.dtype} {target.shape}) does not tell how it is to be judged"
+        f"{f', nor does the metric {metric}: ' if metric else f': {asked}'}compile the model before saving it"
     )
 
 

@@ -102,6 +102,27 @@ def test_an_uncompiled_model_that_could_mean_anything_asks_for_a_metric(activati
         objective_of(net(activation), data(targets))
 
 
+@pytest.mark.parametrize(
+    ("activation", "targets", "metric", "loss", "kind"),
+    [
+        ("tanh", VALUES, "mae", "mae", "values"),
+        (None, ONE_HOT, "mse", "mse", "values"),
+        (None, ONE_HOT, "accuracy", "CategoricalCrossentropy, from_logits", "logits"),
+        ("relu", LABELS, "top_5_accuracy@0", "SparseCategoricalCrossentropy, from_logits", "logits"),
+        (None, ONE_HOT, "binary_accuracy_logits", "BinaryCrossentropy, from_logits", "binary logits"),
+    ],
+)
+def test_the_metric_asked_for_tells_how_an_uncompiled_model_is_trained(activation, targets, metric, loss, kind):
+    objective = objective_of(net(activation), data(targets), metric)
+
+    assert (objective.as_dict()["loss"], objective.metric, objective.output_kinds) == ([loss], metric, (kind,))
+
+
+def test_a_metric_that_tells_no_loss_is_not_asked_for_again():
+    with pytest.raises(MetricError, match="nor does the metric binary_accuracy: compile the model"):
+        objective_of(net(None), data(ONE_HOT), "binary_accuracy")
+
+
 def own_loss(wanted, output):
     return keras.ops.mean(keras.ops.abs(wanted - output), axis=-1)
 
