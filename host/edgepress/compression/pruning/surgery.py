@@ -47,7 +47,7 @@ def remove_channels(
     """Return the graph's model without some atoms of its channels, proven to be what is left of it.
 
     Args:
-        data: what it is proven on; None: random inputs.
+        data: what it is proven on where random inputs have no answer.
 
     Raises:
         CompressionError: the model that was built does not compute what the original computes with those channels
