@@ -113,7 +113,9 @@ def test_an_output_of_one_number_for_each_input_is_that_number_in_json(
     board = SimpleNamespace(name="pi4", runtime=lambda wanted: None)
     monkeypatch.setattr("edgepress.inference.Device.open", lambda device: nullcontext(board))
     monkeypatch.setattr("edgepress.inference.require_compatible", lambda *_: None)
-    monkeypatch.setattr("edgepress.inference.session.evaluate", lambda *_, **__: (report, (np.array([0.5], np.float32),)))
+    monkeypatch.setattr(
+        "edgepress.inference.session.evaluate", lambda *_, **__: (report, (np.array([0.5], np.float32),))
+    )
     answer = inference.infer(model.path, device="pi4", inputs=[tmp_path / "x.npy"])
     assert answer.as_json()["outputs"] == [0.5]
     assert answer.ranked(1) == [("0", 0.5)]

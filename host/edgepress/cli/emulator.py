@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,8 @@ def start(name: str, as_json: bool) -> None:
     machine = _open(name)
     with make_progress() as progress:
         machine.start(progress)
-    _say(machine, as_json, f"{name} is on: ssh -F {machine.ssh_config} {name}\nnext: edgepress device check {name}")
+    login = shlex.join(["ssh", "-F", str(machine.ssh_config), name])
+    _say(machine, as_json, f"{name} is on: {login}\nnext: edgepress device check {name}")
 
 
 @emulator.command(epilog="Example: edgepress emulator stop pi-at-home")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import socket
 import time
 from dataclasses import asdict, dataclass, replace
@@ -271,11 +272,11 @@ def write_ssh_config(folder: Path, port: int) -> None:
     """Write how to reach the machine in ``folder``: for edgepress and for ``ssh -F ssh_config NAME``."""
     write_atomically(
         folder / "ssh_config",
-        f"# Written by edgepress: ssh -F {folder / 'ssh_config'} {folder.name}\n"
+        f"# Written by edgepress: ssh -F {shlex.quote(str(folder / 'ssh_config'))} {folder.name}\n"
         f"Host {folder.name}\n  HostName 127.0.0.1\n  Port {port}\n  User {USER}\n"
-        f"  IdentityFile {folder / 'key'}\n  IdentitiesOnly yes\n"
+        f'  IdentityFile "{folder / "key"}"\n  IdentitiesOnly yes\n'
         f"  HostKeyAlias {alias(folder.name)}\n"
-        f"  UserKnownHostsFile {folder / 'known_hosts'}\n  GlobalKnownHostsFile none\n",
+        f'  UserKnownHostsFile "{folder / "known_hosts"}"\n  GlobalKnownHostsFile none\n',
     )
 
 

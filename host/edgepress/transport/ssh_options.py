@@ -213,7 +213,7 @@ def _options_from(target: Target, values: Mapping[str, list[str]]) -> SshOptions
         "r": user,
         "u": getpass.getuser(),
     }
-    files = " ".join((one("userknownhostsfile", ""), one("globalknownhostsfile", ""))).split()
+    files = (*_split_paths(one("userknownhostsfile", "none")), *_split_paths(one("globalknownhostsfile", "none")))
     command = one("proxycommand", "none")
     return SshOptions(
         host=host,
@@ -264,6 +264,11 @@ def _agent_socket(value: str, tokens: Mapping[str, str]) -> Path | None:
         named = os.environ.get(value.lstrip("${").rstrip("}"))
         return Path(named) if named else None
     return _path(value, tokens)
+
+
+def _split_paths(paths: str) -> list[str]:
+    """Take a list of paths apart. ``ssh -G`` prints them without their quotes: a path begins as an absolute one does."""
+    return re.split(r" (?=[/~%$])", paths)
 
 
 def _path(value: str, tokens: Mapping[str, str]) -> Path:

@@ -84,7 +84,8 @@ def test_an_interrupt_says_what_could_not_be_cleared_away(ends, failing):
 
 
 @pytest.mark.parametrize(
-    ("words", "takes"), [("run", True), ("compress", True), ("bench", True), ("convert", False), ("quantize debug", False)]
+    ("words", "takes"),
+    [("run", True), ("compress", True), ("bench", True), ("convert", False), ("quantize debug", False)],
 )
 def test_help_names_a_folder_of_pictures_where_one_can_be_handed_in(words, takes):
     help_text = CliRunner().invoke(module.cli, [*words.split(), "--help"]).stdout

@@ -49,9 +49,7 @@ class BareBoard(FakeTransport):
         return Completed(0, b"{}", b"")
 
 
-def test_this_machine_is_no_device_where_it_does_not_run_linux(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_this_machine_is_no_device_where_it_does_not_run_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(TransportError, match="'local' needs Linux, and this machine runs darwin"):
         Device.open("local", Inventory.load(tmp_path / "devices.toml"))

@@ -68,6 +68,15 @@ def test_a_new_machine_is_a_device_whose_host_key_is_known(inventory: Inventory)
     assert known_keys(options.known_hosts, "edgepress-another").accepted == ()
 
 
+def test_a_machine_can_be_kept_in_a_folder_with_spaces(tmp_path: Path) -> None:
+    place = tmp_path / "my boards" / "pi"
+    place.mkdir(parents=True)
+    write_ssh_config(place, 2022)
+    options = resolve_options("pi", place / "ssh_config")
+    assert options.known_hosts == (place / "known_hosts",)
+    assert options.identity_files == (place / "key",)
+
+
 def test_two_machines_of_one_image_have_other_keys_and_another_machine_id(inventory: Inventory) -> None:
     one, other = create("one", inventory), create("other", inventory)
     for name in ("key.pub", "host_key.pub", "initrd.cpio"):

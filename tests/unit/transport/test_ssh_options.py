@@ -81,6 +81,18 @@ def test_the_key_of_a_host_with_an_alias_is_looked_up_as_openssh_does_whatever_t
 
 
 @needs_openssh
+def test_paths_with_spaces_stay_whole(tmp_path: Path) -> None:
+    config = configured(
+        tmp_path,
+        f'Host pi4\n  UserKnownHostsFile "{tmp_path}/the lab/a" {tmp_path}/b "~/my hosts"\n'
+        f'  GlobalKnownHostsFile none\n  IdentityFile "{tmp_path}/the lab/key"\n',
+    )
+    options = resolve_options("pi4", config)
+    assert options.known_hosts == (tmp_path / "the lab/a", tmp_path / "b", Path("~/my hosts").expanduser())
+    assert options.identity_files == (tmp_path / "the lab/key",)
+
+
+@needs_openssh
 def test_what_the_target_says_goes_before_the_config(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("Host pi4\n  User other\n  Port 2022\n")
