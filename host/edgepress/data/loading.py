@@ -83,8 +83,8 @@ def _known(spec: str, pictures: Pictures | None) -> Pictures:
     if pictures is None:
         raise DataError(
             f"{spec} is a folder of pictures, and nothing says how they become inputs. `run` and `compress` take that "
-            'from a recipe: add a table [input] with size = [96, 96], color = "rgb", scale = 255.0, say. `bench` takes it '
-            "from what `compress` left beside a file; elsewhere hand in an .npz file, or module:function"
+            'from a recipe: add a table [input] with size = [96, 96], color = "rgb", scale = 255.0, say. `bench` takes '
+            "it from what `compress` left beside a file; elsewhere hand in an .npz file, or module:function"
         )
     return pictures
 

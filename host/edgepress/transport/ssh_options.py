@@ -267,7 +267,7 @@ def _agent_socket(value: str, tokens: Mapping[str, str]) -> Path | None:
 
 
 def _split_paths(paths: str) -> list[str]:
-    """Take a list of paths apart. ``ssh -G`` prints them without their quotes: a path begins as an absolute one does."""
+    """Take a list of paths apart. ``ssh -G`` prints it without quotes, so that a path is known by how it begins."""
     return re.split(r" (?=[/~%$])", paths)
 
 

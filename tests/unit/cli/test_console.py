@@ -62,6 +62,6 @@ def test_a_long_upload_leaves_its_rate_without_what_was_there_before(
 
 def test_what_users_code_prints_at_work_is_no_part_of_the_result(capsys: pytest.CaptureFixture[str]) -> None:
     with make_progress():
-        print("loading my data")
-    print("{}")
+        sys.stdout.write("loading my data\n")
+    sys.stdout.write("{}\n")
     assert capsys.readouterr() == ("{}\n", "loading my data\n")
