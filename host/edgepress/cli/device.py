@@ -27,7 +27,7 @@ def device() -> None:
 @click.option("--allow-sudo", is_flag=True, help="Let measurements set the CPU governor by `sudo -n`, and back.")
 @options.as_json
 @click.pass_context
-def add(context: click.Context, name: str, as_json: bool, **settings: Any) -> None:
+def add(context: click.Context, /, name: str, as_json: bool, **settings: Any) -> None:
     """Add a device to the inventory (devices.toml), or change it. Nothing is connected yet.
 
     Of a device that is there, what is not named stays as it is; 'edgepress device remove' takes it all away.
