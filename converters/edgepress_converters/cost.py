@@ -9,7 +9,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgepress_converters.flatbuffer import read_model
+from edgepress_converters.flatbuffer import builtin_code, read_model
 
 _INTEGERS = frozenset({schema.TensorType.INT8, schema.TensorType.UINT8})
 
@@ -44,7 +44,7 @@ def file_cost(path: Path) -> FileCost:
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
         code = model.OperatorCodes(operator.OpcodeIndex())
-        count = operator_macs(graph, operator, max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
+        count = operator_macs(graph, operator, builtin_code(code))
         if count:
             macs += count
             integer = integer and _type(graph, operator.Inputs(0)) in _INTEGERS

@@ -66,6 +66,12 @@ def read_signatures(path: Path) -> list[str]:
     return [_signature(graph, operator) for operator in graph.operators]
 
 
+def builtin_code(code: Any) -> int:
+    """Return the number of an operator's kind, from a valid ``schema.OperatorCode``."""
+    # Files older than 2020 have the second field only; later ones have both, the second capped at 127.
+    return int(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()))
+
+
 def unpacked(content: bytes) -> Any:
     """Return a valid file as objects (``schema.ModelT``), with all that stands behind the flatbuffer taken into it.
 
@@ -170,8 +176,7 @@ class _Reader:
         return (value or b"").decode(errors="replace")
 
     def _operator_code(self, code: Any) -> tuple[str, int]:
-        # Files older than 2020 have the first field only; later ones have both, the first capped at 127.
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        number = builtin_code(code)
         name = OPERATOR_NAMES.get(number, f"OPERATOR_{number}")
         if name == _CUSTOM:
             name = f"{_CUSTOM}:{self._text(code.CustomCode())}"

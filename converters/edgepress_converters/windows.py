@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgepress_converters.cost import operator_macs
 from edgepress_converters.errors import NotTFLiteError
-from edgepress_converters.flatbuffer import IDENTIFIER, OPERATOR_NAMES, read_model, unpacked
+from edgepress_converters.flatbuffer import IDENTIFIER, OPERATOR_NAMES, builtin_code, read_model, unpacked
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def list_operators(path: Path) -> tuple[Operator, ...]:
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
         code = model.OperatorCodes(operator.OpcodeIndex())
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        number = builtin_code(code)
         name = (graph.Tensors(operator.Outputs(0)).Name() or b"").decode(errors="replace")
         kind = OPERATOR_NAMES.get(number, f"OPERATOR_{number}")
         found.append(Operator(index, kind, name, operator_macs(graph, operator, number)))

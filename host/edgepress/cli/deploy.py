@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgepress.cli import options
+from edgepress.cli.releases import state_value
 
 if TYPE_CHECKING:
     from edgepress.deployment.releases import DeploymentPlan
@@ -88,11 +89,7 @@ def deploy(
         plans.tell(as_json, "plans", _plan_value, _plan_lines)
     else:
         states = Answers(rollout, "`edgepress fleet catch-up` brings it there")
-        states.tell(as_json, "releases", _state_value, _state_lines)
-
-
-def _state_value(state: ReleaseState) -> dict[str, Any]:
-    return {"app": state.app, "current": state.current, "previous": state.previous, "path": state.path}
+        states.tell(as_json, "releases", state_value, _state_lines)
 
 
 def _state_lines(device: str, state: ReleaseState) -> Iterator[str]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgepress_agent.protocol.messages import DeviceFacts
     from edgepress_converters.model import TensorSpec, TFLiteModel
 
-WIDTH_WITHOUT_TERMINAL = 120
 _CLASSES = 20
 
 

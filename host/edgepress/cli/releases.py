@@ -55,7 +55,7 @@ def rollback(
     Answers(rollout, "`edgepress fleet catch-up` goes back there").tell(
         as_json,
         "releases",
-        lambda state: {"app": state.app, "current": state.current, "previous": state.previous, "path": state.path},
+        state_value,
         lambda device, state: [f"{device}: {app} uses {state.current} again"],
     )
 
@@ -108,6 +108,11 @@ def gc(devices: tuple[str, ...], keep: int, dry_run: bool, as_json: bool) -> Non
     ask_each(devices, lambda board: board.client.collect_garbage(keep, dry_run)).tell(
         as_json, "collected", lambda collected: {**dataclasses.asdict(collected), "dry_run": dry_run}, lines
     )
+
+
+def state_value(state: ReleaseState) -> dict[str, Any]:
+    """What a switch is in JSON."""
+    return {"app": state.app, "current": state.current, "previous": state.previous, "path": state.path}
 
 
 def _apps_value(states: tuple[ReleaseState, ...]) -> dict[str, Any]:

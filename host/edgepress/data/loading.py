@@ -22,7 +22,6 @@ Array = NDArray[Any]
 
 _REQUIRED = ("x_train", "y_train", "x_val", "y_val")
 _OPTIONAL = ("x_test", "y_test")
-_SPEC = ("labels", "color", "mean", "scale")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 

@@ -56,12 +56,6 @@ class Image:
         """The root file system: a raw ext4 with a journal."""
         return self.folder / "root.ext4"
 
-    @property
-    def manifest(self) -> dict[str, object]:
-        """The recipe, and the name, version and sha256 of every package."""
-        content: dict[str, object] = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-        return content
-
 
 def default_cache() -> Path:
     """Return where images are kept."""
