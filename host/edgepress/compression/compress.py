@@ -65,7 +65,7 @@ STEPS: dict[tuple[str, str], Step] = {
     ("quantize", "ladder"): climb_ladder,
     ("distill", ""): distill,
 }
-_CHECKPOINT_VERSION = 4  # raise it when a step computes something else from the same settings
+_CHECKPOINT_VERSION = 5  # raise it when a step computes something else from the same settings
 
 
 @dataclass(frozen=True)
