@@ -35,7 +35,7 @@ def seconds_per_batch(model: Any, batches: Any) -> float:
         ends.append(time.monotonic())
 
     clock = keras.callbacks.LambdaCallback(on_train_batch_end=tick)
-    model.fit(batches.take(_BATCHES), epochs=1, shuffle=False, verbose=0, callbacks=[clock])
+    model.fit(batches.repeat().take(_BATCHES), epochs=1, shuffle=False, verbose=0, callbacks=[clock])
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return median(end - start for start, end in pairwise(ends))

@@ -232,6 +232,16 @@ def test_a_long_training_says_before_it_starts_how_long_it_will_take_and_is_not_
     assert largest_difference(silent.model, told.model) < 1e-6
 
 
+def test_a_long_training_of_one_batch_an_epoch_is_told_how_long_too(monkeypatch):
+    model, recorder = compiled(made(dense_net)), Recorder()
+    objective = objective_of(model, DATA, training=Training(batch_size=96))
+    monkeypatch.setattr(estimate, "_WORTH_ESTIMATING", 2)
+
+    fine_tune(model, DATA.training, objective, epochs=2, progress=recorder, description="Teaching")
+
+    assert re.fullmatch(r"Teaching: about \d+ s for 2 epochs of 1 batches", recorder.notes[0])
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(3.4, "3 s"), (100, "2 min"), (5300, "88 min"), (9000, "2.5 h")])
 def test_an_estimate_has_as_many_digits_as_it_is_sure_of(seconds, words):
     assert estimate.duration_in_words(seconds) == words
