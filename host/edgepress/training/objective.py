@@ -59,7 +59,7 @@ class Objective:
     Attributes:
         loss: one Keras loss (name, object or function) per model output, in model order.
         loss_weights: of each output's loss in their sum; empty: all 1.
-        metric: a name of :data:`edgepress.training.metrics.METRICS`.
+        metric: a name that :func:`edgepress.training.metrics.metric_named` takes.
         learning_rate: of fine-tuning, where a step says nothing else; decays to 0 over a step's epochs.
         batch_size: of fine-tuning.
         output_kinds: what each output holds.
@@ -108,7 +108,7 @@ def objective_of(
 
     Args:
         training: what goes before it.
-        metric: a name of :data:`edgepress.training.metrics.METRICS` that overrides the compiled metric.
+        metric: overrides the compiled one; of an uncompiled model it tells the loss, too, where outputs do not.
 
     Raises:
         MetricError: no such metric, or none can be told from the model: the message names ``--metric``.
