@@ -32,6 +32,11 @@ class Split:
     def __len__(self) -> int:
         return int(self.inputs[0].shape[0]) if self.inputs else 0
 
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample's inputs, at least 1."""
+        return max(1, sum(x.nbytes for x in self.inputs) // max(1, len(self)))
+
     def take(self, indices: Array | slice) -> Split:
         """Return the samples at ``indices``."""
         return Split(tuple(x[indices] for x in self.inputs), tuple(y[indices] for y in self.targets))

@@ -27,8 +27,7 @@ def flat(model: Any) -> Any:
 
 def batches(split: Split) -> Iterator[Split]:
     """Yield a split in batches of at most 256 samples and 16 MiB of input."""
-    sample_bytes = max(1, sum(x.nbytes for x in split.inputs) // max(1, len(split)))
-    size = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // sample_bytes))
+    size = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // split.sample_bytes))
     for start in range(0, len(split), size):
         yield split.take(slice(start, start + size))
 

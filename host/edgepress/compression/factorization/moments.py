@@ -70,8 +70,7 @@ def measure_moments(graph: Graph, layers: Mapping[str, See], data: Split, seed: 
     256 samples are used; of large pictures, 4096 places of each batch.
     """
     sample = data.sample(_SAMPLES, seed)
-    sample_bytes = max(1, sum(x.nbytes for x in sample.inputs) // len(sample))
-    size = max(1, _BATCH_BYTES // sample_bytes)
+    size = max(1, _BATCH_BYTES // sample.sample_bytes)
     generator = np.random.default_rng(seed)
     moments = {name: LayerMoments() for name in layers}
 

@@ -53,8 +53,7 @@ def reconstruct(
     readers = {node.name: node for node in channels.graph.nodes if _can_be_fitted(node, channels, alive)}
     for name in zero_masks(pruned):
         readers.pop(name, None)
-    sample_bytes = max(1, sum(x.nbytes for x in data.inputs) // len(data))
-    sample = data.sample(min(_SAMPLES, max(1, _INPUT_BYTES // sample_bytes)), seed)
+    sample = data.sample(min(_SAMPLES, max(1, _INPUT_BYTES // data.sample_bytes)), seed)
     generator = np.random.default_rng(seed)
     places: dict[str, NDArray[np.int64]] = {}
     wanted: dict[str, Rows] = {}

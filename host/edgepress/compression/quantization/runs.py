@@ -21,8 +21,7 @@ _INPUT_BYTES = 8 << 20  # of the samples together: what flows through a graph is
 
 def few_of(split: Split) -> Split:
     """Return the first samples of a split, as many as may flow through a graph at once."""
-    sample_bytes = max(1, sum(x.nbytes for x in split.inputs) // len(split))
-    return split.take(slice(max(1, min(_SAMPLES, _INPUT_BYTES // sample_bytes))))
+    return split.take(slice(max(1, min(_SAMPLES, _INPUT_BYTES // split.sample_bytes))))
 
 
 class Run:
