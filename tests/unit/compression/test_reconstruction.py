@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from edgepress.compression.graph.channels import channels_of
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rules import rule_for
+from edgepress.compression.graph.tracing import trace
 from edgepress.compression.pruning import removal
 from edgepress.compression.pruning.reconstruction import reconstruct
 from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.surgery import remove_channels
-from edgepress.compression.pruning.tracing import trace
 from edgepress.compression.recipe import PruneStep
 from edgepress.data import Split
 from edgepress.training.evaluate import loss_of, predict

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgepress.compression.factorization.einsum import outputs_as_rows
 from edgepress.compression.graph.reader import Graph, Node
-from edgepress.compression.pruning.tracing import trace
+from edgepress.compression.graph.tracing import trace
 from edgepress.data import Split
 
 Rows = NDArray[Any]

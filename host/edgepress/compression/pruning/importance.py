@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgepress.compression.graph.channels import Channels, Group, Labels
 from edgepress.compression.graph.reader import Node, TensorRef, read
 from edgepress.compression.graph.rebuild import copy_of
-from edgepress.compression.pruning.tracing import trace
+from edgepress.compression.graph.tracing import trace
 from edgepress.compression.recipe_tables import Criterion
 from edgepress.data import TrainingData
 from edgepress.training.evaluate import batches, flat, judging

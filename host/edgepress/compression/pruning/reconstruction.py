@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgepress.compression.graph.channels import Alive, Channels
 from edgepress.compression.graph.reader import Node, read
-from edgepress.compression.pruning.tracing import trace
+from edgepress.compression.graph.tracing import trace
 from edgepress.data import Split
 from edgepress.training.zeros import zero_masks
 

@@ -22,7 +22,7 @@ from edgepress.compression.graph.channels import Binding, Call, Channels, Labels
 from edgepress.compression.graph.reader import Node, read
 from edgepress.compression.graph.rebuild import copy_of, set_weights
 from edgepress.compression.graph.rules import rule_for
-from edgepress.compression.pruning.tracing import trace
+from edgepress.compression.graph.tracing import trace
 from edgepress.compression.quantization.runs import few_of
 from edgepress.compression.steps import Change
 from edgepress.data import Split

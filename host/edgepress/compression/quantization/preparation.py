@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress.compression.graph.reader import Graph, Node, read
-from edgepress.compression.pruning.tracing import trace
+from edgepress.compression.graph.tracing import trace
 
 Array = NDArray[Any]
 
