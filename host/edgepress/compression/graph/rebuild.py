@@ -109,6 +109,23 @@ def copy_of(model: Any) -> Any:
     return rebuild(read(model))
 
 
+def in_double(model: Any) -> Any:
+    """Return a model of its own that computes the same in float64; integer inputs stay integers.
+
+    Raises:
+        CompressionError: a layer computes in another type whatever it is told.
+    """
+    graph = read(model)
+    doubled = {}
+    for name, layer in graph.layers().items():
+        if not isinstance(layer, keras.layers.InputLayer) or "float" in layer.dtype:
+            try:
+                doubled[name] = [NewLayer(reconfigured(layer, name=name, dtype="float64"), layer.get_weights())]
+            except (TypeError, ValueError) as error:
+                raise CompressionError(f"layer {name!r} cannot compute in float64: {error}") from error
+    return rebuild(graph, doubled)
+
+
 def copied(node: Node, copy_weights: bool = True) -> NewLayer:
     """Return a layer or operation like that of a node: unbuilt, of its name, with its weights or without."""
     operation = node.operation

@@ -1,0 +1,59 @@
+"""Two models that must say the same are told from two that do not, and mistakes from rounding."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from edgepress.compression.graph.rebuild import in_double
+from edgepress.compression.pruning.proof import TOLERANCE, logits, prove
+from edgepress.errors import CompressionError
+from support.compress_models import made, residual_cnn
+
+
+def model_of(*steps) -> keras.Model:
+    x = inputs = keras.Input((4,))
+    for step in steps:
+        x = step(x)
+    return keras.Model(inputs, x)
+
+
+def rounded(x):
+    """The same number, to a quarter in float32."""
+    return ops.subtract(ops.add(x, 3e6), 3e6)
+
+
+class Float32Only(layers.Layer):
+    def __init__(self, dtype=None, **settings):
+        super().__init__(dtype="float32", **settings)
+
+    def call(self, x):
+        return rounded(ops.cast(x, "float32"))
+
+
+def test_what_float32_rounds_differently_is_proven_in_float64():
+    smaller, whole = model_of(rounded), model_of(lambda x: ops.multiply(x, 1.0))
+    (given,), (wanted,) = (logits(model, [np.ones((2, 4), np.float32) / 3]) for model in (smaller, whole))
+    assert np.abs(given - wanted).max() > TOLERANCE
+
+    assert prove(smaller, whole) < 1e-8
+
+
+def test_a_mistake_is_one_in_float64_too():
+    with pytest.raises(CompressionError, match=r"differs by 0\.01 of the largest logit"):
+        prove(model_of(lambda x: ops.multiply(x, 1.01)), model_of(lambda x: ops.multiply(x, 1.0)))
+
+
+def test_what_computes_in_float32_only_is_judged_by_that():
+    with pytest.raises(CompressionError, match="of the largest logit"):
+        prove(model_of(Float32Only()), model_of(lambda x: ops.multiply(x, 1.0)))
+
+
+def test_a_model_in_float64_has_the_same_layers_and_weights_and_computes_in_it():
+    model = made(residual_cnn)
+    double = in_double(model)
+    assert [layer.name for layer in double.layers] == [layer.name for layer in model.layers]
+    x = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:]))
+    answer = np.asarray(double(x))
+    assert answer.dtype == np.float64
+    np.testing.assert_allclose(answer, np.asarray(model(x)), rtol=1e-4, atol=1e-6)
