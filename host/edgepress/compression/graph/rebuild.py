@@ -121,7 +121,7 @@ def in_double(model: Any) -> Any:
         if not isinstance(layer, keras.layers.InputLayer) or "float" in layer.dtype:
             try:
                 doubled[name] = [NewLayer(reconfigured(layer, name=name, dtype="float64"), layer.get_weights())]
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, NotImplementedError) as error:
                 raise CompressionError(f"layer {name!r} cannot compute in float64: {error}") from error
     return rebuild(graph, doubled)
 

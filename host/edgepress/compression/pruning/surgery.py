@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgepress.compression.graph.channels import Alive, Channels, Constants, Kept, Labels, not_constant
 from edgepress.compression.graph.reader import Graph, Node, read
-from edgepress.compression.graph.rebuild import NewLayer, rebuild, reconfigured, set_weights, untrained
+from edgepress.compression.graph.rebuild import NewLayer, in_double, rebuild, reconfigured, set_weights, untrained
 from edgepress.compression.pruning.proof import OverTheRest, prove, with_other_statistics
 from edgepress.data import Split
 
@@ -60,8 +60,15 @@ def remove_channels(
     reference = rebuild(channels.graph, cut.reference_layers(), copy_weights=False)
     _set(reference, cut.zeroed(other))
     _set(pruned, cut.sliced(other))
-    difference = prove(pruned, reference, seed, data)
-    del reference
+
+    def in_float64() -> tuple[Any, Any]:
+        exact = {name: [_exact(value) for value in values] for name, values in other.items()}
+        models = in_double(pruned), in_double(reference)
+        for model, its in zip(models, (cut.sliced(exact), cut.zeroed(exact)), strict=True):
+            _set(model, its)
+        return models
+
+    difference = prove(pruned, reference, seed, data, in_float64)
     _set(pruned, cut.sliced(weights))
     return Surgery(pruned, difference, tuple(fold.reader.name for fold in cut.folds(weights)))
 
@@ -70,6 +77,11 @@ def untrained_without(channels: Channels, removed_atoms: NDArray[np.int64]) -> A
     """Return the graph's model without some atoms of its channels, with fresh weights and no layer frozen."""
     cut = _Cut(channels, channels.alive(removed_atoms))
     return untrained(cut.graph(), cut.replacements(), cut.sliced(_weights(channels.graph)))
+
+
+def _exact(weight: NDArray[Any]) -> NDArray[Any]:
+    """A weight to reckon with in float64: constants that are folded into a bias must not be rounded."""
+    return weight.astype(np.float64) if np.issubdtype(weight.dtype, np.floating) else weight
 
 
 def _weights(graph: Graph) -> LayerWeights:
