@@ -5,6 +5,7 @@ import tarfile
 
 import pytest
 
+from edgepress.table.store import ResultStore
 from support.agent_process import MODELS
 from support.shell import Shell
 
@@ -29,7 +30,8 @@ def test_a_comparison_goes_by_the_recorded_rows_and_twice_the_floor_of_the_devic
     ratio = found["comparison"]["ratio"]
     assert ratio["low"] <= ratio["value"] <= ratio["high"]
     assert found["comparison"]["threshold"] == max(0.02, 2 * floor)
-    assert before["processes"] == after["processes"] == 10
+    with ResultStore.open(str(shell.folder / "table.db")) as store:  # a row counts what was not disturbed only
+        assert [len(store.evidence(row["id"]).run.processes) for row in (before, after)] == [10, 10]
 
 
 def test_check_names_the_floor_and_writes_what_the_board_says_of_itself(shell: Shell, floor: float) -> None:
