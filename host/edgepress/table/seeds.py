@@ -32,7 +32,7 @@ def fold_seeds(rows: Iterable[Result]) -> tuple[Line, ...]:
     """Fold rows of one group that differ in the training seed only; of each seed the newest row counts.
 
     Another Keras model of the same name is another family. Recipes with one seed keep all of their rows, each in a line
-    of its own. What a recipe comes to (``recipe_id``) may depend on the seed: ranks and repairs are chosen by measure.
+    of its own. What a recipe comes to (``recipe_id``) may depend on the seed, as ranks and repairs do.
     """
     families: dict[tuple[object, ...], list[Result]] = {}
     for row in rows:

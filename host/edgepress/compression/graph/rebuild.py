@@ -113,7 +113,7 @@ def in_double(model: Any) -> Any:
     """Return a model of its own that computes the same in float64; integer inputs stay integers.
 
     Raises:
-        CompressionError: a layer computes in another type whatever it is told.
+        CompressionError: a layer cannot be made anew in that type.
     """
     graph = read(model)
     doubled = {}
@@ -121,7 +121,7 @@ def in_double(model: Any) -> Any:
         if not isinstance(layer, keras.layers.InputLayer) or "float" in layer.dtype:
             try:
                 doubled[name] = [NewLayer(reconfigured(layer, name=name, dtype="float64"), layer.get_weights())]
-            except (TypeError, ValueError, NotImplementedError) as error:
+            except (TypeError, ValueError, NotImplementedError) as error:  # the last one: it says no configuration
                 raise CompressionError(f"layer {name!r} cannot compute in float64: {error}") from error
     return rebuild(graph, doubled)
 

@@ -57,7 +57,7 @@ def prove(
     if math.isfinite(difference) and difference > TOLERANCE:
         import tensorflow as tf
 
-        with suppress(CompressionError, tf.errors.InvalidArgumentError):  # a layer that computes in float32 only
+        with suppress(CompressionError, tf.errors.InvalidArgumentError):  # of a layer that cannot
             exact = in_float64() if in_float64 is not None else (in_double(smaller), in_double(zeroed))
             one = [array[:1] for array in inputs]  # which takes as much memory as two in float32
             difference = _largest_difference(*(logits(model, one) for model in exact))
