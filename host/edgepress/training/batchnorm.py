@@ -1,4 +1,4 @@
-"""BatchNormalization statistics taken anew, exactly.
+"""BatchNormalization statistics taken anew.
 
 Moving averages need hundreds of steps: after a short fine-tune with Keras' momentum of 0.99 they are mostly what they
 were before, and the model answers garbage. Forward passes over the training data with an exact average in place of the
@@ -8,6 +8,9 @@ Optima").
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -17,18 +20,14 @@ from numpy.typing import NDArray
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.data import Split
-from edgepress.training.evaluate import batches, flat
+from edgepress.training.evaluate import flat, mixed_batches
 from edgepress.training.seeds import seeded
 
-_SAMPLES = 4096  # more change a mean and a variance by less than a percent of a standard deviation
+_SAMPLES = 4096  # a mean is known to 1.6 % of a standard deviation then, of convolutions' many places far better
 
 
 class StatisticsEstimator:
-    """Re-estimates the BatchNormalization statistics of one model, in place. For models that the caller made itself.
-
-    While it is open the layers' momentum is 0, so that after a forward pass in training mode ``moving_mean`` and
-    ``moving_variance`` are those of the batch; use it as a context manager to have the momentum put back.
-    """
+    """Re-estimates the BatchNormalization statistics of one model, in place. For models that the caller made itself."""
 
     def __init__(self, model: Any, data: Split, seed: int = 0) -> None:
         self._layers = [
@@ -36,36 +35,70 @@ class StatisticsEstimator:
             for layer in read(model).layers().values()
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         ]
-        self._momenta = [layer.momentum for layer in self._layers]
-        self._data = data.sample(_SAMPLES, seed)
+        self._data = data
+        self._seed = seed
         self._model = flat(model)
 
-    def __enter__(self) -> StatisticsEstimator:
-        for layer in self._layers:
-            layer.momentum = 0.0
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for layer, momentum in zip(self._layers, self._momenta, strict=True):
-            layer.momentum = momentum
-
     def update(self) -> None:
-        """Set each layer's statistics to those of the data, as the layers before it are now."""
+        """Set each layer's statistics to those of the data, as the layers before it are now.
+
+        A layer that is called several times gets those of all calls together.
+        """
         if not self._layers:
             return
-        by_batch: list[tuple[int, list[NDArray[np.float64]], list[NDArray[np.float64]]]] = []
-        for batch in batches(self._data):
-            self._model([keras.ops.convert_to_tensor(x) for x in batch.inputs], training=True)
-            means = [np.asarray(layer.moving_mean, np.float64) for layer in self._layers]
-            variances = [np.asarray(layer.moving_variance, np.float64) for layer in self._layers]
-            by_batch.append((len(batch), means, variances))
-        weights = [count for count, _, _ in by_batch]
-        for position, layer in enumerate(self._layers):
-            mean = np.average([means[position] for _, means, _ in by_batch], axis=0, weights=weights)
-            squares = [variances[position] + means[position] ** 2 for _, means, variances in by_batch]
-            variance = np.average(squares, axis=0, weights=weights) - mean**2  # law of total variance
+        with ExitStack() as stack:
+            moments = [stack.enter_context(_moments_of(layer)) for layer in self._layers]
+            seen = 0
+            for batch in mixed_batches(self._data, self._seed):
+                self._model([keras.ops.convert_to_tensor(x) for x in batch.inputs], training=False)
+                seen += len(batch)
+                if seen >= _SAMPLES:
+                    break
+        for layer, of_layer in zip(self._layers, moments, strict=True):
+            mean, variance = of_layer.together()
             layer.moving_mean.assign(mean.astype(np.float32))
-            layer.moving_variance.assign(np.maximum(variance, 0).astype(np.float32))
+            layer.moving_variance.assign(variance.astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Mean and variance ``(channels,)`` of what a layer heard in each call, and of how many samples."""
+
+    means: list[NDArray[np.float64]] = field(default_factory=list)
+    variances: list[NDArray[np.float64]] = field(default_factory=list)
+    weights: list[int] = field(default_factory=list)
+
+    def together(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and variance over all calls (law of total variance)."""
+        mean = np.average(self.means, axis=0, weights=self.weights)
+        spread = np.average((np.asarray(self.means) - mean) ** 2, axis=0, weights=self.weights)
+        return mean, np.average(self.variances, axis=0, weights=self.weights) + spread
+
+
+@contextmanager
+def _moments_of(layer: Any) -> Iterator[_Moments]:
+    """Let a layer normalise by its batch, whatever mode the model runs in, and note what it found in each call.
+
+    With a momentum of 0 the moving statistics are those of the batch. The rest of the model runs as in inference:
+    Dropout would have the layers behind it see more variance than there is.
+    """
+    found = _Moments()
+    momentum, call = layer.momentum, layer.call
+
+    def noting(inputs: Any, training: Any = None, **settings: Any) -> Any:
+        del training
+        outputs = call(inputs, training=True, **settings)
+        found.weights.append(int(inputs.shape[0]))
+        found.means.append(np.asarray(layer.moving_mean, np.float64))
+        found.variances.append(np.asarray(layer.moving_variance, np.float64))
+        return outputs
+
+    layer.momentum, layer.call = 0.0, noting
+    try:
+        yield found
+    finally:
+        layer.momentum = momentum
+        del layer.call
 
 
 def reestimate_batchnorm(model: Any, data: Split, seed: int = 0) -> Any:
@@ -75,6 +108,5 @@ def reestimate_batchnorm(model: Any, data: Split, seed: int = 0) -> Any:
     """
     with seeded(seed):
         copy = copy_of(model)
-        with StatisticsEstimator(copy, data, seed) as estimator:
-            estimator.update()
+        StatisticsEstimator(copy, data, seed).update()
     return copy

@@ -27,9 +27,25 @@ def flat(model: Any) -> Any:
 
 def batches(split: Split) -> Iterator[Split]:
     """Yield a split in batches of at most 256 samples and 16 MiB of input."""
-    size = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // split.sample_bytes))
+    size = _batch_size(split, least=1)
     for start in range(0, len(split), size):
         yield split.take(slice(start, start + size))
+
+
+def mixed_batches(split: Split, seed: int) -> Iterator[Split]:
+    """Yield a split in an order drawn by ``seed``, in batches that each stand for the whole.
+
+    Files are often sorted by class. A batch is of 32 samples at least (what training uses if nobody says otherwise), and
+    of no more than 256 or 16 MiB of input beyond that.
+    """
+    order = np.random.default_rng(seed).permutation(len(split))
+    size = _batch_size(split, least=32)
+    for start in range(0, len(split), size):
+        yield split.take(order[start : start + size])
+
+
+def _batch_size(split: Split, least: int) -> int:
+    return max(least, min(_LARGEST_BATCH, _BATCH_BYTES // split.sample_bytes))
 
 
 def predict(model: Any, inputs: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], ...]:

@@ -105,11 +105,11 @@ def fine_tune(
         samples = _samples(data.train, lessons)
         with (
             mixed_precision(copy, objective.mixed_precision) as scaled,
-            StatisticsEstimator(copy, data.train, seed) as statistics,
             shown.task(description, total=epochs * steps) as task,
         ):
             _compile(trained, objective, _optimizer(objective, rate, scaled), guidance, lessons)
             started = time.monotonic()
+            statistics = StatisticsEstimator(copy, data.train, seed)
             run = _Run(judged, trained, data.val, objective, statistics, task, epochs, steps, patience, first_epoch)
             if worth_estimating(epochs * steps):
                 validation_s = time.monotonic() - started

@@ -50,3 +50,39 @@ def test_layers_further_down_see_what_the_first_one_gives():
 
     np.testing.assert_allclose(second.moving_mean, 0, atol=1e-3)
     np.testing.assert_allclose(second.moving_variance, 9, rtol=0.02)
+
+
+def test_data_sorted_by_class_give_the_statistics_that_inference_sees():
+    classes = np.repeat(np.arange(4), 500)
+    samples = (GENERATOR.normal(size=(2000, 4)) + 5.0 * np.eye(4)[classes]).astype(np.float32)
+    inputs = keras.Input((4,))
+    x = layers.ReLU()(layers.BatchNormalization()(inputs))
+    model = keras.Model(inputs, layers.BatchNormalization(name="second")(x))
+
+    estimated = reestimate_batchnorm(model, Split((samples,), (np.zeros(2000),)))
+
+    second = estimated.get_layer("second")
+    heard = np.asarray(keras.Model(estimated.inputs, second.input)([samples]))
+    np.testing.assert_allclose(second.moving_mean, heard.mean(axis=0), rtol=0.02)
+    np.testing.assert_allclose(second.moving_variance, heard.var(axis=0), rtol=0.03)
+
+
+def test_a_layer_called_on_two_inputs_gets_the_statistics_of_both():
+    one, other = keras.Input((4,)), keras.Input((4,))
+    norm = layers.BatchNormalization(name="norm")
+    model = keras.Model([one, other], [norm(one), norm(other)])
+
+    shared = reestimate_batchnorm(model, Split((SAMPLES, -SAMPLES), (np.zeros(700),) * 2)).get_layer("norm")
+
+    both = np.concatenate([SAMPLES, -SAMPLES])
+    np.testing.assert_allclose(shared.moving_mean, both.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(shared.moving_variance, both.var(axis=0), rtol=1e-4)
+
+
+def test_dropout_adds_no_variance_that_inference_does_not_see():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.BatchNormalization(name="norm")(layers.Dropout(0.5)(inputs)))
+
+    norm = reestimate_batchnorm(model, DATA).get_layer("norm")
+
+    np.testing.assert_allclose(norm.moving_variance, SAMPLES.var(axis=0), rtol=1e-4)
