@@ -6,15 +6,16 @@ from edgepress.compression.graph.channels import channels_of
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rules import rule_for
 from edgepress.compression.pruning.importance import criterion_named
+from edgepress.data import Dataset
 from support.compress_models import blobs, compiled, context_for, made, randomised, residual_cnn
 
 layers = keras.layers
 DATA = blobs(32)
 
 
-def scores(criterion, model, producer):
+def scores(criterion, model, producer, data=DATA):
     channels = channels_of(read(model), rule_for)
-    context = context_for(compiled(model), DATA)
+    context = context_for(compiled(model), data)
     score = criterion_named(criterion, channels, model, context.data, context.objective)
     (group,) = (group for group in channels.groups if producer in group.producers)
     return score(group)
@@ -59,3 +60,19 @@ def test_taylor_does_not_take_a_penalty_on_weights_for_their_importance():
     penalised.get_layer("head").kernel_regularizer = keras.regularizers.L2(10)
 
     np.testing.assert_allclose(scores("taylor", penalised, "head"), scores("taylor", plain, "head"), rtol=1e-3)
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "activation"])
+def test_what_matters_only_to_a_class_at_the_end_of_a_sorted_file_matters(criterion):
+    inputs = keras.Input((2,))
+    hidden = layers.Dense(2, use_bias=False, name="hidden")(inputs)
+    model = compiled(keras.Model(inputs, layers.Dense(2, activation="softmax", name="classes")(hidden)))
+    for name in ("hidden", "classes"):
+        model.get_layer(name).kernel.assign(0.1 * np.eye(2))
+    classes = np.repeat([0, 1], [2200, 800])
+    samples = (np.eye(2)[classes] * [1, 10]).astype(np.float32)
+    data = Dataset.from_arrays(*(samples, classes) * 3)
+
+    for_first, for_second = scores(criterion, model, "hidden", data)
+
+    assert for_second > for_first

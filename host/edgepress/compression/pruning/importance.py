@@ -20,7 +20,7 @@ from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.graph.tracing import trace
 from edgepress.compression.recipe_tables import Criterion
 from edgepress.data import TrainingData
-from edgepress.training.evaluate import batches, flat, judging
+from edgepress.training.evaluate import flat, judging, mixed_batches
 from edgepress.training.objective import Objective
 
 Scores = NDArray[np.float64]
@@ -30,7 +30,7 @@ Made = tuple[str, str]
 OfFilters = Callable[[Made, NDArray[np.float64]], Scores]
 """From who makes them and the filters as rows ``(filters, weights)``: a number for each filter."""
 
-_BATCHES = 8  # of training data, of at most 256 samples each
+_BATCHES = 8  # of training data, of 32 to 256 samples each
 
 
 def scores_of(channels: Channels, group: Group, of_filters: OfFilters) -> Scores:
@@ -60,7 +60,7 @@ def filters_of(channels: Channels, made: Made, weights: list[Any]) -> NDArray[np
 
 
 def criterion_named(
-    criterion: Criterion, channels: Channels, model: Any, data: TrainingData, objective: Objective
+    criterion: Criterion, channels: Channels, model: Any, data: TrainingData, objective: Objective, seed: int = 0
 ) -> Callable[[Group], Scores]:
     """Return the function that gives the scores of a group by a criterion.
 
@@ -69,17 +69,17 @@ def criterion_named(
       there are none, ``l2``.
     * ``geometric-median``: the distance to all filters of the layer (He et al. 2019, FPGM): what others replace goes.
     * ``taylor``: how much the loss would change, to first order (Molchanov et al. 2019), over 8 batches of training
-      data.
+      data in mixed order.
     * ``activation``: the mean size of what a channel says to the layers that read it (as the share of zeros in Hu et
       al. 2016, "Network Trimming", but for any activation), over the same data; where none reads it, ``l2``.
     """
     if criterion == "batchnorm-scale":
         return lambda group: _by_batchnorm_scale(channels, group)
     if criterion == "taylor":
-        sensitivity = _sensitivity(channels, model, data, objective)
+        sensitivity = _sensitivity(channels, model, data, objective, seed)
         return lambda group: scores_of(channels, group, lambda made, _: sensitivity[made])
     if criterion == "activation":
-        heard = _heard(channels, data)
+        heard = _heard(channels, data, seed)
         return lambda group: _by_activation(channels, group, heard)
     of_filters = _OF_FILTERS[criterion]
     return lambda group: scores_of(channels, group, of_filters)
@@ -108,7 +108,9 @@ _OF_FILTERS: Mapping[str, OfFilters] = {
 }
 
 
-def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: Objective) -> dict[Made, Scores]:
+def _sensitivity(
+    channels: Channels, model: Any, data: TrainingData, objective: Objective, seed: int
+) -> dict[Made, Scores]:
     """The square of gradient times weight, summed over a filter first and over batches then."""
     import tensorflow as tf
 
@@ -119,7 +121,7 @@ def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: 
     found: dict[Made, Scores] = {}
     makers = [name for name, binding in channels.layers.items() if binding.makes and name in layers]
     makers = [name for name in makers if layers[name].weights]
-    for batch in islice(batches(data.train), _BATCHES):
+    for batch in islice(mixed_batches(data.train, seed), _BATCHES):
         with tf.GradientTape() as tape:
             tape.watch([variable.value for name in makers for variable in layers[name].weights])
             outputs = judged([keras.ops.convert_to_tensor(x) for x in batch.inputs], training=False)
@@ -137,7 +139,7 @@ def _sensitivity(channels: Channels, model: Any, data: TrainingData, objective: 
     return found
 
 
-def _heard(channels: Channels, data: TrainingData) -> list[tuple[Labels, Scores]]:
+def _heard(channels: Channels, data: TrainingData, seed: int) -> list[tuple[Labels, Scores]]:
     """What each layer with kernels hears: the labels of its inputs, and the mean absolute value of each."""
     sums: dict[TensorRef, Scores] = {}
 
@@ -147,7 +149,7 @@ def _heard(channels: Channels, data: TrainingData) -> list[tuple[Labels, Scores]
                 mean = np.abs(values, dtype=np.float64).mean(axis=tuple(range(values.ndim - 1)))
                 sums[ref] = sums.get(ref, 0) + mean
 
-    for batch in islice(batches(data.train), _BATCHES):
+    for batch in islice(mixed_batches(data.train, seed), _BATCHES):
         trace(channels.graph, batch.inputs, listen)
     heard = [(channels.bindings[ref.node].outputs[ref.output], values) for ref, values in sums.items()]
     return [(labels, values) for labels, values in heard if values.shape == labels.shape]

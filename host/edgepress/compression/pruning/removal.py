@@ -91,7 +91,7 @@ def _cut(model: Any, settings: PruneStep, sparsity: float, sizes: dict[_Key, int
     assert settings.importance is not None  # filled in by the recipe for these structures
     channels = channels_of(read(model), rule_for)
     groups, _ = removable_groups(channels, settings.structure, settings.keep)
-    score = criterion_named(settings.importance, channels, model, context.data, context.objective)
+    score = criterion_named(settings.importance, channels, model, context.data, context.objective, context.seed)
     whole = [sizes.get(key, len(group.atoms)) for key, group in zip(_keys(groups), groups, strict=True)]
     shares = _shares(groups, whole, score, sparsity, settings)
     removed, skipped = _choose(groups, score, shares, whole, _round_to(settings, context))
