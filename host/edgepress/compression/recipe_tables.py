@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -115,13 +116,25 @@ class PruneStep(Table):
         assert self.rounds is not None
         if self.begin >= self.end:
             raise ValueError(f"begin is {self.begin:g} and end is {self.end:g}: the end comes later")
-        least = 1 if weights else self.rounds
-        if self.epochs < least:
+        if weights and not self.epochs:
+            raise ValueError('schedule = "gradual" prunes while it trains: at least 1 epoch, not 0')
+        if not weights and len(set(self.round_starts)) < self.rounds:
+            enough = math.ceil((self.rounds - 1) / (self.end - self.begin))
             raise ValueError(
-                f'schedule = "gradual" trains between its rounds: with {self.rounds} rounds at least {least} epochs, '
-                f"not {self.epochs}"
+                f'schedule = "gradual" trains between its rounds: {self.rounds} rounds from {self.begin:g} to '
+                f"{self.end:g} of {self.epochs} epochs leave no epoch between some; {enough} epochs are enough"
             )
         return self
+
+    @property
+    def round_starts(self) -> tuple[int, ...]:
+        """After how many epochs each round of a gradual pruning of channels or layers begins."""
+        assert self.begin is not None  # filled in for this schedule
+        assert self.end is not None
+        assert self.rounds is not None
+        last = self.rounds - 1
+        shares = [self.begin + (self.end - self.begin) * number / last for number in range(self.rounds)]
+        return tuple(int(share * self.epochs + 0.5) for share in shares)
 
 
 class Rank(Table):

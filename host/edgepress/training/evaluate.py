@@ -35,8 +35,8 @@ def batches(split: Split) -> Iterator[Split]:
 def mixed_batches(split: Split, seed: int) -> Iterator[Split]:
     """Yield a split in an order drawn by ``seed``, in batches that each stand for the whole.
 
-    Files are often sorted by class. A batch is of 32 samples at least (what training uses if nobody says otherwise), and
-    of no more than 256 or 16 MiB of input beyond that.
+    Files are often sorted by class. A batch is of 32 samples at least (what training uses if nobody says otherwise),
+    and of no more than 256 or 16 MiB of input beyond that.
     """
     order = np.random.default_rng(seed).permutation(len(split))
     size = _batch_size(split, least=32)

@@ -235,7 +235,7 @@ def test_gradual_pruning_has_rounds_in_the_first_half_of_its_epochs_by_default()
         ('structure = "layers"\nreconstruct = true', ["step.1", "reconstruct goes with"]),
         (
             'structure = "filters"\nschedule = "gradual"\nepochs = 2',
-            ["step.1", "with 3 rounds at least 3 epochs, not 2"],
+            ["step.1", "3 rounds from 0 to 0.5 of 2 epochs leave no epoch between some; 4 epochs are enough"],
         ),
         ('structure = "weights"\nschedule = "gradual"\nbegin = 0.6', ["step.1", "begin is 0.6 and end is 0.5"]),
     ],

@@ -179,16 +179,41 @@ def test_gradually_channels_go_in_rounds_with_training_between_to_the_sparsity_o
     assert 0 <= outcome.largest_difference < 1e-4
 
 
-def test_a_grouped_convolution_that_is_left_one_channel_for_each_group_is_counted_like_any_other():
+def grouped_net():
     inputs = keras.Input((8, 8, 2))
     x = layers.Conv2D(8, 3, name="conv")(inputs)
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(16, 3, groups=4, name="grouped")(x))
-    model = compiled(keras.Model(inputs, layers.Dense(3, activation="softmax")(x)))
+    return compiled(keras.Model(inputs, layers.Dense(3, activation="softmax")(x)))
+
+
+def test_a_grouped_convolution_that_is_left_one_channel_for_each_group_is_counted_like_any_other():
+    model = grouped_net()
 
     outcome = prune_channels(model, step("filters", round_to=4), context_for(model, blobs(32)))
 
     assert outcome.choices["filters"] == {"conv": 4, "grouped": 8}
     assert [change.what for change in outcome.changed] == ["8 -> 4 filters", "16 -> 8 filters"]
+
+
+def test_in_rounds_no_more_is_removed_where_a_grouped_convolution_has_become_a_depthwise_one():
+    model = grouped_net()
+    settings = step("filters", round_to=4, schedule="gradual", epochs=3)
+
+    outcome = prune_channels(model, settings, context_for(model, blobs(32)))
+
+    assert outcome.choices["filters"] == {"conv": 4, "grouped": 12}  # from round 1 on three outputs for each input
+
+
+def test_the_epochs_of_a_round_that_removes_nothing_are_spent_after_the_next():
+    model = compiled(made(two_hidden_layers))
+    rounds = {"schedule": "gradual", "rounds": 2, "epochs": 3}
+    settings = step("neurons", sparsity=0.28, keep=["second"], round_to=4, **rounds)
+
+    outcome = prune_channels(model, settings, context_for(model, blobs(32, shape=(6,))))
+
+    assert outcome.choices["units"] == {"first": 4}
+    assert "fine-tuned for 3 epochs" in outcome.notes[-2]
+    assert {note.split(":")[0] for note in outcome.notes[:-1]} == {"round 2 of 2, 28%"}
 
 
 def test_a_model_that_takes_a_logarithm_is_proven_on_inputs_that_have_one():

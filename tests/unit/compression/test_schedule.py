@@ -1,6 +1,10 @@
+import re
 from itertools import pairwise
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from edgepress.compression.pruning.schedule import cubic, rounds_of
 from edgepress.compression.recipe import PruneStep
@@ -37,7 +41,7 @@ def test_at_once_is_one_round_with_all_epochs():
         ({"epochs": 8}, [2, 2, 4]),  # by default three rounds in the first half
         ({"epochs": 8, "end": 1.0}, [4, 4, 0]),
         ({"epochs": 10, "begin": 0.2, "end": 0.8, "rounds": 4}, [2, 2, 2, 2, 2]),
-        ({"epochs": 3, "rounds": 3, "end": 0.1}, [0, 0, 3]),
+        ({"epochs": 3}, [1, 1, 1]),
     ],
 )
 def test_rounds_share_the_epochs_between_begin_and_end(settings, epochs):
@@ -47,3 +51,17 @@ def test_rounds_share_the_epochs_between_begin_and_end(settings, epochs):
     assert sum(epochs) == settings["epochs"]
     assert rounds[-1].sparsity == 0.8
     assert rounds[0].sparsity == (0 if "begin" in settings else pytest.approx(cubic(0.8, 1 / 3)))
+
+
+@given(st.floats(0, 0.98), st.floats(0.02, 1), st.integers(2, 8), st.integers(1, 60))
+def test_rounds_between_which_no_epoch_lies_are_refused_with_a_number_that_is_enough(begin, end, rounds, epochs):
+    assume(end - begin > 0.01)
+    settings = {"begin": begin, "end": end, "rounds": rounds}
+    try:
+        planned = rounds_of(step(epochs=epochs, **settings))
+    except ValidationError as error:
+        (enough,) = re.findall(r"(\d+) epochs are enough", str(error))
+        assert int(enough) > epochs
+        planned = rounds_of(step(epochs=int(enough), **settings))
+
+    assert all(one.epochs for one in planned[:-1])

@@ -27,6 +27,18 @@ def test_global_pruning_drops_the_smallest_of_all():
     assert masks["large"].all()
 
 
+@pytest.mark.parametrize(("scope", "block"), [("global", 1), ("local", 16)])
+def test_no_kernel_loses_all_of_its_weights(scope, block):
+    small = np.full((16, 4), 1e-3, np.float32)
+    small[3, 2] = 2e-3
+    kernels = {"small": small, "large": np.ones((16, 4), np.float32)}
+
+    masks = magnitude_masks(kernels, 0.9, scope, block)
+
+    assert [name for name, mask in masks.items() if not mask.any()] == []
+    assert masks["small"][3, 2]
+
+
 @given(arrays(np.float32, (4, 5), elements=st.floats(-1, 1, width=32)), st.floats(0.05, 0.95))
 def test_exactly_the_share_asked_for_is_dropped_even_with_ties(kernel, sparsity):
     mask = magnitude_masks({"k": kernel}, sparsity, "local")["k"]

@@ -38,7 +38,9 @@ def prune_layers(model: Any, settings: PruneStep, context: StepContext) -> StepO
     changed: list[Change] = []
     notes: list[str] = []
     largest_difference = 0.0
+    epochs = 0
     for one in rounds_of(settings):
+        epochs += one.epochs
         count = round(one.sparsity * len(blocks)) - len(changed)
         if count > 0:
             graph = read(model)
@@ -50,11 +52,13 @@ def prune_layers(model: Any, settings: PruneStep, context: StepContext) -> StepO
             largest_difference = max(largest_difference, difference)
             changed += [_change(block, losses[block.join.name]) for block in left if block in removed]
         if changed or not one.sparsity:
-            tuned = recover(model, settings, context, f"{one.label}Fine-tuning the pruned model", epochs=one.epochs)
-            model = tuned.model
+            tuned = recover(model, settings, context, f"{one.label}Fine-tuning the pruned model", epochs=epochs)
+            model, epochs = tuned.model, 0
             notes.append(f"{one.label}{tuned.summary}")
-    if not changed:
-        notes.append(f"no block was left out: {len(blocks)} residual blocks keep their shapes without their branch")
+    if not blocks:
+        notes.append("no block was left out: there is no residual block that keeps its shape without its branch")
+    elif not changed:
+        notes.append("no block was left out: see what was skipped and why")
     else:
         notes.append(f"same logits as with these blocks' branches zeroed, to {largest_difference:.1e} of the largest")
     names = [change.layer for change in changed]

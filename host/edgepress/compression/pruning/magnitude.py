@@ -48,6 +48,8 @@ def magnitude_masks(
 ) -> dict[str, Mask]:
     """Return for each kernel ``(..., inputs, outputs)`` which weights stay (True).
 
+    Of each kernel at least the largest one stays: a model with a layer of zeros answers a constant.
+
     Args:
         sparsity: share of weights to drop: of each kernel (local), or of all together by one threshold (global).
         block: so many inputs of one output stay or go together, by the root of their sum of squares; divides the number
@@ -61,6 +63,9 @@ def magnitude_masks(
         ends = np.cumsum([size.size for size in sizes.values()])
         parts = np.split(together, ends[:-1])
         masks = {name: part.reshape(size.shape) for (name, size), part in zip(sizes.items(), parts, strict=True)}
+    for name, mask in masks.items():
+        if not mask.any():
+            mask[np.unravel_index(sizes[name].argmax(), mask.shape)] = True
     return {name: np.repeat(mask, block, axis=-2) for name, mask in masks.items()}
 
 

@@ -40,12 +40,14 @@ def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> Ste
     """
     whole = channels_of(read(model), rule_for)
     groups, skipped = removable_groups(whole, settings.structure, settings.keep)
-    sizes = dict(zip(_keys(groups), (len(group.atoms) for group in groups), strict=True))
+    sizes = dict(zip(_keys(groups), (len(group.atoms) * group.width for group in groups), strict=True))
     before = counts_of(whole)
     largest_difference: float | None = None
     notes: list[str] = []
     too_small: tuple[Skip, ...] = ()
+    epochs = 0
     for one in rounds_of(settings):
+        epochs += one.epochs
         if one.sparsity:
             cut = _cut(model, settings, one.sparsity, sizes, context)
             model, too_small = cut.model, cut.skipped
@@ -53,9 +55,9 @@ def prune_channels(model: Any, settings: PruneStep, context: StepContext) -> Ste
                 largest_difference = max(cut.largest_difference, largest_difference or 0.0)
             notes += [f"{one.label}{note}" for note in cut.notes]
             if largest_difference is None:
-                continue  # nothing was removed yet, so that there is nothing to recover from
-        tuned = recover(model, settings, context, f"{one.label}Fine-tuning the pruned model", epochs=one.epochs)
-        model = tuned.model
+                continue  # there is nothing to recover from yet: the next round has the epochs
+        tuned = recover(model, settings, context, f"{one.label}Fine-tuning the pruned model", epochs=epochs)
+        model, epochs = tuned.model, 0
         notes.append(f"{one.label}{tuned.summary}")
     changed, choices = changes_between(before, channels_of(read(model), rule_for))
     if largest_difference is None:
@@ -87,12 +89,18 @@ _Key = tuple[tuple[str, ...], tuple[str, ...], int]
 
 
 def _cut(model: Any, settings: PruneStep, sparsity: float, sizes: dict[_Key, int], context: StepContext) -> _Cut:
-    """Remove channels until ``sparsity`` of those that the whole model had (``sizes``, by group) are gone."""
+    """Remove channels until ``sparsity`` of those that the whole model had (``sizes``, by group) are gone.
+
+    Atoms become narrower where a grouped convolution is left with one channel for each group: sizes are in channels.
+    """
     assert settings.importance is not None  # filled in by the recipe for these structures
     channels = channels_of(read(model), rule_for)
     groups, _ = removable_groups(channels, settings.structure, settings.keep)
     score = criterion_named(settings.importance, channels, model, context.data, context.objective, context.seed)
-    whole = [sizes.get(key, len(group.atoms)) for key, group in zip(_keys(groups), groups, strict=True)]
+    whole = [
+        sizes[key] // group.width if key in sizes else len(group.atoms)
+        for key, group in zip(_keys(groups), groups, strict=True)
+    ]
     shares = _shares(groups, whole, score, sparsity, settings)
     removed, skipped = _choose(groups, score, shares, whole, _round_to(settings, context))
     if not len(removed):
@@ -220,7 +228,8 @@ def _choose(
             why = (
                 "all of its channels matter more than the others'"
                 if share == 0
-                else f"it has {size} {group.kinds[0]}, too few to remove {share:.0%} in multiples of {round_to} or 4"
+                else f"it has {size * group.width} {group.kinds[0]}, too few to remove {share:.0%} in multiples of "
+                + (f"{round_to} or {_SMALLEST_MULTIPLE}" if round_to > _SMALLEST_MULTIPLE else f"{round_to}")
             )
             skipped.extend(Skip(name, why) for name in group.producers)
     return np.concatenate(removed), tuple(skipped)

@@ -32,12 +32,8 @@ def rounds_of(settings: PruneStep) -> tuple[Round, ...]:
     """
     if settings.schedule == "one-shot":
         return (Round(settings.sparsity, settings.epochs),)
-    assert settings.begin is not None  # filled in by the recipe for this schedule
-    assert settings.end is not None
-    assert settings.rounds is not None
-    last = settings.rounds - 1
-    shares = [settings.begin + (settings.end - settings.begin) * number / last for number in range(settings.rounds)]
-    starts = [int(share * settings.epochs + 0.5) for share in shares]
+    assert settings.rounds is not None  # filled in by the recipe for this schedule
+    starts = settings.round_starts
     rounds = [Round(0.0, starts[0], "before pruning: ")] if starts[0] else []
     for number, (start, until) in enumerate(zip(starts, [*starts[1:], settings.epochs], strict=True), start=1):
         sparsity = cubic(settings.sparsity, number / settings.rounds)
