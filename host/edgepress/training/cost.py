@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src import ops as operations
 
 from edgepress.compression.graph.liveness import peak_activation_bytes
 from edgepress.compression.graph.reader import Graph, Node, Shape, read
@@ -25,8 +27,8 @@ class Cost:
     weight_bytes: of these, in the types that the Keras model has them in.
     peak_activation_bytes: of one sample in float32, see
         :func:`~edgepress.compression.graph.liveness.peak_activation_bytes`.
-    macs: multiply-accumulates of one sample in convolutions, Dense, recurrent and attention layers; a shared layer's
-        for each call.
+    macs: multiply-accumulates of one sample in convolutions, Dense, recurrent and attention layers, and in products of
+        two tensors (``Dot``, ``keras.ops.matmul`` and ``einsum``); a shared layer's for each call.
     uncounted: layers that have weights but no rule here (their MACs count as 0).
     has_open_sizes: the model leaves the size of an axis other than the batch open. Such sizes count as 1, so that MACs
         and activations are those of one position only.
@@ -66,7 +68,7 @@ def cost_of(model: Any) -> Cost:
 def _macs(graph: Graph, node: Node) -> int | None:
     """MACs of one call, None where there is no rule. Kernel shapes are Keras': (..., in / groups, out)."""
     layer = node.operation
-    if not node.is_layer or not node.inputs:
+    if not node.inputs:
         return None
     shape_in = graph.shape_of(node.inputs[0])
     size_in, size_out = _positions(shape_in), _positions(node.output_shapes[0])
@@ -85,23 +87,40 @@ def _macs(graph: Graph, node: Node) -> int | None:
     ):
         return size_out * _size(layer.kernel)
     if isinstance(layer, _layers.EinsumDense):
-        return _of_einsum(layer, shape_in)
+        return _of_letters(layer.equation, [shape_in, tuple(layer.kernel.shape)])
     if isinstance(layer, _RECURRENT):
         return _of_steps(layer, size_in)
     if isinstance(layer, _layers.Bidirectional):
         both = (layer.forward_layer, layer.backward_layer)
         return sum(_of_steps(one, size_in) for one in both) if all(isinstance(x, _RECURRENT) for x in both) else None
     if isinstance(layer, _layers.MultiHeadAttention | _layers.GroupQueryAttention):
-        return _of_attention(layer, size_in, _positions(graph.shape_of(node.inputs[1])))
+        return _of_attention(layer, *(_positions(graph.shape_of(node.argument(name))) for name in ("query", "value")))
+    if isinstance(layer, _layers.Attention | _layers.AdditiveAttention):
+        (queries, depth), (values, width) = (graph.shape_of(ref)[1:] for ref in node.inputs[:2])
+        return (queries or 1) * (values or 1) * ((depth or 1) + (width or 1))
+    if isinstance(layer, _layers.Dot):
+        axes = (layer.axes,) * 2 if isinstance(layer.axes, int) else layer.axes
+        return _size_of(node.output_shapes[0]) * (shape_in[axes[0]] or 1)
+    if isinstance(layer, operations.numpy.Matmul):
+        return _size_of(node.output_shapes[0]) * (shape_in[-1] or 1)
+    if isinstance(layer, operations.numpy.Einsum):
+        return _of_letters(layer.subscripts, [graph.shape_of(ref) for ref in node.inputs])
     return 0 if isinstance(layer, _layers.Embedding) else None
 
 
-def _of_einsum(layer: Any, shape: Shape) -> int:
-    """Every letter is a loop; what ``...`` stands for, too."""
-    given, kernel = re.sub(r"\.\.\.|\s", "", layer.equation.split("->")[0]).split(",")
-    letters = given.rjust(len(shape))  # a space for each axis that ... stands for
-    loops = [size or 1 for letter, size in zip(letters, shape, strict=True) if letter not in kernel]
-    return _size(layer.kernel) * math.prod(loops)
+def _of_letters(equation: str, shapes: Sequence[Shape]) -> int | None:
+    """Every letter of an einsum is a loop; what ``...`` stands for, too. None for no product of several tensors."""
+    terms = re.sub(r"\s", "", equation.split("->")[0]).split(",")
+    if len(terms) < 2 or len(terms) != len(shapes):
+        return None
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, shapes, strict=True):
+        before, dots, behind = term.partition("...")
+        places = len(shape) - len(before) - len(behind)
+        letters = [*before, *(f"...{place - places}" for place in range(places if dots else 0)), *behind]
+        for letter, size in zip(letters, shape, strict=True):
+            sizes[letter] = max(sizes.get(letter, 1), size or 1)
+    return math.prod(sizes.values())
 
 
 def _of_steps(layer: Any, steps: int) -> int:
@@ -122,6 +141,11 @@ def _of_attention(layer: Any, queries: int, values: int) -> int:
 
 def _size(weight: Any) -> int:
     return math.prod(weight.shape)
+
+
+def _size_of(shape: Shape) -> int:
+    """Number of values in a tensor of one sample."""
+    return math.prod(size or 1 for size in shape[1:])
 
 
 def _positions(shape: Shape) -> int:

@@ -21,6 +21,7 @@ layers = keras.layers
         (layers.Conv1D(6, 3, padding="causal"), (10, 2), 10 * 3 * 2 * 6),
         (layers.EinsumDense("abc,cd->abd", (3, 5)), (3, 7), 3 * 7 * 5),
         (layers.EinsumDense("...bc,cde->...bde", (3, 4, 5)), (2, 3, 7), 2 * 3 * 7 * 4 * 5),
+        (layers.EinsumDense("ab...,bc->ac...", (5, 3, 2)), (7, 3, 2), 3 * 2 * 7 * 5),
         (layers.Embedding(10, 4), (7,), 0),
         (layers.LSTM(4), (5, 3), 5 * 4 * 4 * (3 + 4)),
         (layers.GRU(4, reset_after=False), (5, 3), 5 * 3 * 4 * (3 + 4)),
@@ -76,3 +77,29 @@ def test_parameters_are_keras_own_count():
 
     assert cost.parameters == model.count_params()
     assert cost.weight_bytes == 4 * cost.parameters
+
+
+def test_attention_called_by_name_costs_what_it_costs_called_in_order():
+    query, key, value = keras.Input((1, 8)), keras.Input((100, 8)), keras.Input((100, 8))
+    attend = layers.MultiHeadAttention(2, 4)
+
+    named = keras.Model([query, key, value], attend(value=value, key=key, query=query))
+    ordered = keras.Model([query, key, value], attend(query, value, key))
+
+    assert cost_of(named).macs == cost_of(ordered).macs
+
+
+@pytest.mark.parametrize(
+    ("product", "macs"),
+    [
+        (lambda a, b: layers.Attention()([a, b]), 5 * 7 * (4 + 4)),
+        (lambda a, b: layers.AdditiveAttention()([a, b]), 5 * 7 * (4 + 4)),
+        (lambda a, b: layers.Dot(axes=2)([a, b]), 5 * 7 * 4),
+        (lambda a, b: keras.ops.matmul(a, keras.ops.transpose(b, (0, 2, 1))), 5 * 7 * 4),
+        (lambda a, b: keras.ops.einsum("bid,bjd->bij", a, b), 5 * 7 * 4),
+    ],
+)
+def test_a_product_of_two_tensors_costs_a_multiplication_for_each_pair(product, macs):
+    a, b = keras.Input((5, 4)), keras.Input((7, 4))
+
+    assert cost_of(keras.Model([a, b], product(a, b))).macs == macs

@@ -14,7 +14,6 @@ repetitions and grouped convolutions need no index maps of their own.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -183,8 +182,7 @@ class Call:
 
     def argument(self, name: str) -> Any:
         """Return what the layer is called with by this name, None where that is nothing; of a tensor its labels."""
-        bound = inspect.signature(self.layer.call).bind(*self.node.args, **self.node.kwargs)
-        value = bound.arguments.get(name)
+        value = self.node.argument(name)
         return self.inputs[self.node.inputs.index(value)] if isinstance(value, TensorRef) else value
 
     def make(self, count: int, what: str = "") -> Labels:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras.src import ops as operations
@@ -36,8 +38,9 @@ def peak_activation_bytes(graph: Graph) -> int:
     Nodes run in the order of the graph. The model's inputs stay to the end, as interpreters keep them, and outputs from
     when they are made. Reshapes are no tensors of their own, and neither is what BatchNormalization and ReLU make of a
     tensor that nobody else reads, or padding that a convolution can do itself; other activations need one before and
-    one behind them. An interpreter's arena has scratch memory of its kernels, too. Sizes that the model leaves open
-    count as 1.
+    one behind them. Separable convolutions and attention with several heads are the kernels that they are converted to,
+    with tensors between. An interpreter's arena has scratch memory of its kernels, too. Sizes that the model leaves
+    open count as 1.
     """
     place = _places(graph)
     last_use = {place[ref]: ref.node for ref in place}
@@ -54,7 +57,54 @@ def peak_activation_bytes(graph: Graph) -> int:
         if hasattr(node.operation, "kernel") and not _is_folded(node):  # its inputs are gone before its activation runs
             left = sum(size for ref, size in alive.items() if ref.node == node.index or last_use[ref] > node.index)
             peak = max(peak, left + _FLOAT32_BYTES * _elements(node.output_shapes[0]))
+        for stage in _stages(graph, node):
+            here = [
+                size for ref, size in alive.items() if stage.holds(ref.node == node.index, last_use[ref] > node.index)
+            ]
+            peak = max(peak, sum(here) + _FLOAT32_BYTES * stage.elements)
     return peak
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """While a layer runs: how many values lie inside of it, and whether its inputs and outputs are there."""
+
+    elements: int
+    inputs: bool = False
+    output: bool = False
+
+    def holds(self, is_output: bool, is_needed_later: bool) -> bool:
+        """Whether a tensor that the layer makes, or found when it began, is there."""
+        return self.output if is_output else self.inputs or is_needed_later
+
+
+def _stages(graph: Graph, node: Node) -> tuple[_Stage, ...]:
+    """What a layer that is several kernels holds from one to the next."""
+    layer: Any = node.operation
+    if isinstance(layer, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
+        *_, channels, multiplier = layer.depthwise_kernel.shape
+        between = _elements(node.output_shapes[0][:-1]) * channels * multiplier
+        return _Stage(between, inputs=True), _Stage(between, output=True)
+    if isinstance(layer, keras.layers.MultiHeadAttention | keras.layers.GroupQueryAttention):
+        asking, answering = (_elements(graph.shape_of(node.argument(name))[:-1]) for name in ("query", "value"))
+        heads = layer._query_dense.kernel.shape[1]
+        query, key, value = (
+            positions * math.prod(dense.kernel.shape[1:])
+            for dense, positions in (
+                (layer._query_dense, asking),
+                (layer._key_dense, answering),
+                (layer._value_dense, answering),
+            )
+        )
+        scores, heard = heads * asking * answering, asking * heads * layer._value_dense.kernel.shape[2]
+        return (
+            _Stage(query + key + value, inputs=True),
+            _Stage(query + key + value + scores),
+            _Stage(value + 2 * scores),  # before and behind the softmax
+            _Stage(value + scores + heard),
+            _Stage(heard, output=True),
+        )
+    return ()
 
 
 def _places(graph: Graph) -> dict[TensorRef, TensorRef]:

@@ -6,6 +6,7 @@ nodes. Operations that are no layers (``keras.ops`` on symbolic tensors) are nod
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,10 @@ class Node:
     def is_layer(self) -> bool:
         """Whether the operation is a layer (has a configuration, may have weights)."""
         return isinstance(self.operation, keras.layers.Layer)
+
+    def argument(self, name: str) -> Any:
+        """Return what the operation is called with by this name, in whatever order; None where that is nothing."""
+        return inspect.signature(self.operation.call).bind(*self.args, **self.kwargs).arguments.get(name)
 
 
 @dataclass(frozen=True, eq=False)

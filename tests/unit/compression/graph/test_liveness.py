@@ -58,3 +58,18 @@ def test_padding_that_a_convolution_can_do_itself_is_no_tensor(padding, numbers)
     following = [layers.ZeroPadding2D(padding), layers.Conv2D(5, 3, strides=2)]
 
     assert peak(after(*following, shape=(8, 8, 1))) == numbers
+
+
+def test_a_separable_convolution_has_the_tensor_between_its_two_kernels():
+    inputs = keras.Input((4, 4, 8))
+    x = layers.Conv2D(6, 1, name="before")(inputs)
+    x = layers.SeparableConv2D(2, 3, padding="same", depth_multiplier=3)(x)
+
+    assert peak(keras.Model(inputs, x)) == 16 * (8 + 6 + 18)  # input, what is read, three times as much of it
+
+
+def test_attention_has_its_scores_twice_while_their_softmax_is_taken():
+    inputs = keras.Input((50, 4))
+    x = layers.Dense(6)(inputs)
+
+    assert peak(keras.Model(inputs, layers.MultiHeadAttention(2, 3, 1)(x, x))) == 50 * 4 + 50 * 2 + 2 * 2 * 50 * 50
