@@ -76,3 +76,36 @@ def test_what_matters_only_to_a_class_at_the_end_of_a_sorted_file_matters(criter
     for_first, for_second = scores(criterion, model, "hidden", data)
 
     assert for_second > for_first
+
+
+def norm(*kernels):
+    """Of rows, divided by their mean."""
+    sizes = np.sqrt(sum(np.square(kernel).sum(axis=1) for kernel in kernels))
+    return sizes / sizes.mean()
+
+
+def test_a_recurrent_unit_matters_by_what_it_hears_in_all_gates_and_not_by_its_biases():
+    inputs = keras.Input((5, 3))
+    model = randomised(keras.Model(inputs, layers.Dense(2)(layers.GRU(4, name="gru")(inputs))))
+    kernel, recurrent, _ = (np.asarray(weight) for weight in model.get_layer("gru").weights)
+    heard = [weights.reshape(-1, 3, 4).transpose(2, 0, 1).reshape(4, -1) for weights in (kernel, recurrent)]
+
+    np.testing.assert_allclose(scores("l2", model, "gru"), norm(*heard), rtol=1e-5)
+
+
+def test_a_head_of_keys_matters_by_all_heads_of_queries_that_it_answers():
+    inputs = keras.Input((5, 8))
+    attend = layers.GroupQueryAttention(3, 4, 2, name="attend")
+    model = randomised(keras.Model(inputs, layers.Dense(2)(attend(inputs, inputs))))
+    query, key, value, output = (
+        np.asarray(dense.kernel)
+        for dense in (attend._query_dense, attend._key_dense, attend._value_dense, attend._output_dense)
+    )
+    by_head = [weights.transpose(1, 0, 2).reshape(2, -1) for weights in (query, key, value)]
+
+    channels = channels_of(read(model), rule_for)
+    (group,) = (group for group in channels.groups if group.kinds == ("heads",))
+    context = context_for(compiled(model), DATA)
+    found = criterion_named("l2", channels, model, context.data, context.objective)(group)
+
+    np.testing.assert_allclose(found, norm(*by_head, output.reshape(2, -1)), rtol=1e-5)

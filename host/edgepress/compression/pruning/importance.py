@@ -44,18 +44,23 @@ def scores_of(channels: Channels, group: Group, of_filters: OfFilters) -> Scores
 
 
 def filters_of(channels: Channels, made: Made, weights: list[Any]) -> NDArray[np.float64]:
-    """Return a layer's kernels as one row for each channel that it makes; biases are not among them."""
+    """Return a layer's kernels as one row for each channel that it makes; biases are not among them.
+
+    Args:
+        weights: one array for each of the layer's weights, in its order: these themselves, or gradients.
+    """
     name, kind = made
     binding = channels.layers[name]
     makes = binding.makes[kind]
     rows = []
-    for values, axes in zip(weights, binding.weights, strict=True):
-        axis = next((axis for axis, labels in enumerate(axes) if labels is not None and _made_by(labels, makes)), None)
-        if axis is None or values.ndim < 2:
+    for variable, values, axes in zip(channels.graph.layers()[name].weights, weights, binding.weights, strict=True):
+        if variable.name == "bias" or values.ndim < 2:
             continue
-        moved = np.moveaxis(np.asarray(values, np.float64), axis, 0)
-        gates = moved.shape[0] // len(makes)  # a recurrent unit has a kernel for each gate
-        rows.append(moved.reshape(gates, len(makes), -1).swapaxes(0, 1).reshape(len(makes), -1))
+        for axis in reversed(range(len(axes))):  # what a recurrent unit hears is behind what others hear of it
+            places = _places(axes[axis], makes)
+            if places is not None:
+                rows.append(np.moveaxis(np.asarray(values, np.float64), axis, 0)[places].reshape(len(makes), -1))
+                break
     return np.concatenate(rows, axis=1) if rows else np.zeros((len(makes), 1))
 
 
@@ -181,5 +186,15 @@ def _normalised(values: Scores) -> Scores:
     return values / mean if mean > 0 else values
 
 
-def _made_by(labels: Labels, makes: Labels) -> bool:
-    return len(labels) % len(makes) == 0 and np.array_equal(labels[: len(makes)], makes)
+def _places(labels: Labels | None, makes: Labels) -> NDArray[np.int64] | None:
+    """Where each channel is on an axis, ``(channels, times)``: a recurrent unit once for each gate.
+
+    None where the axis is not of these channels.
+    """
+    if labels is None or len(labels) % len(makes):
+        return None
+    times = len(labels) // len(makes)
+    if not np.array_equal(np.sort(labels), np.repeat(np.sort(makes), times)):
+        return None
+    by_label = np.argsort(labels, kind="stable").reshape(len(makes), times)
+    return np.asarray(by_label[np.argsort(np.argsort(makes))])
