@@ -4,9 +4,9 @@ Two networks on the strokes (``tasks/``), three seeds. A network is trained; a s
 removed, so that a half or a quarter of the multiply-accumulates is left; what remains is fine-tuned. The control is the
 same architecture, channel for channel, trained from scratch for as many epochs in all (Liu et al. 2019, "Rethinking the
 Value of Network Pruning"); the yardstick is the whole network trained for as many. Differences are paired by seed,
-their intervals Student's over the seeds. All of it goes through ``compress`` and its fine-tuning. One method more, at
-half the work: a distill step in place of the fine-tuning, in which the whole network teaches what is left of it (the
-control has no teacher). Resumable: each network is a line of JSON, trained bases are kept in the user's cache folder.
+their intervals Student's over the seeds. All of it goes through ``compress`` and its fine-tuning. One method more: a
+distill step in place of the fine-tuning, in which the whole network teaches what is left of it (the control has no
+teacher). Resumable: each network is a line of JSON, trained bases are kept in the user's cache folder.
 
     nice python benchmarks/pruning_accuracy.py run --seconds 300      # as many networks as that allows, on one core
     python benchmarks/pruning_accuracy.py table                       # what is known so far, as Markdown
@@ -63,8 +63,7 @@ def keys() -> Iterator[Key]:
             for seed in SEEDS:
                 if fraction == FRACTIONS[0]:
                     yield Key(net, seed, BASE, 1.0)
-                    yield Key(net, seed, TAUGHT, fraction)
-                for method in (SCRATCH, *IMPORTANCES):
+                for method in (TAUGHT, SCRATCH, *IMPORTANCES):
                     yield Key(net, seed, method, fraction)
         if fraction == FRACTIONS[0]:
             yield from (Key(net, seed, WHOLE, 1.0) for net in NETS for seed in SEEDS)
@@ -217,7 +216,7 @@ def verdicts(known: dict[Key, dict[str, Any]]) -> list[str]:
         missed = fmean(lost) - GOAL_LOST
         found.append(
             f"- {net}, best on validation data {best}: lost {with_interval(lost)} to the base, "
-            f"{'met' if missed <= 0 else f'missed by {100 * missed:.2f}'}; {with_interval(against_whole)} to the whole "
+            f"{'met on average' if missed <= 0 else f'missed by {100 * missed:.2f}'}; {with_interval(against_whole)} to the whole "
             f"network trained for as long; {with_interval(gained)} better than from scratch."
         )
     return found
