@@ -216,8 +216,9 @@ def verdicts(known: dict[Key, dict[str, Any]]) -> list[str]:
         missed = fmean(lost) - GOAL_LOST
         found.append(
             f"- {net}, best on validation data {best}: lost {with_interval(lost)} to the base, "
-            f"{'met on average' if missed <= 0 else f'missed by {100 * missed:.2f}'}; {with_interval(against_whole)} to the whole "
-            f"network trained for as long; {with_interval(gained)} better than from scratch."
+            f"{'met on average' if missed <= 0 else f'missed by {100 * missed:.2f}'}; "
+            f"{with_interval(against_whole)} to the whole network trained for as long; "
+            f"{with_interval(gained)} better than from scratch."
         )
     return found
 

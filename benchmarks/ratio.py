@@ -108,6 +108,7 @@ epochs = 3
 kind = "prune"
 structure = "filters"
 sparsity = 0.75
+importance = "l2"
 round_to = 4
 schedule = "gradual"
 epochs = 9

@@ -96,7 +96,7 @@ class PruneStep(Table):
         if self.structure != "layers":
             self._fill("scope", "local")
         if channels:
-            self._fill("importance", "l2")
+            self._fill("importance", "batchnorm-scale")
             self._fill("reconstruct", True)
         return self
 

@@ -112,7 +112,7 @@ def test_the_report_is_json_with_every_default_and_choice_filled_in(model, datas
     settings = json.loads(json.dumps(report.as_dict()))["recipe"]["steps"][0]
     assert settings["schedule"] == "one-shot"
     assert settings["round_to"] == 8
-    assert (settings["importance"], settings["scope"]) == ("l2", "local")
+    assert (settings["importance"], settings["scope"]) == ("batchnorm-scale", "local")
     assert settings["filters"] == {"stem": 4, "wide": 8, "project": 4, "head": 8}
     assert len(report.recipe_id) == 12
 
