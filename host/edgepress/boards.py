@@ -53,16 +53,20 @@ class Terms:
         """Return the terms that users name: one of each, or several.
 
         Raises:
-            InputError: there is no such plan.
+            InputError: there is no such plan, or threads or delegates are none.
         """
         if plan not in PLANS:
             raise InputError(f"there is no plan {plan!r}; there are {', '.join(PLANS)}")
-        return cls(
+        terms = cls(
             PLANS[plan],
             (threads,) if isinstance(threads, int) else tuple(threads),
             (runtime,) if runtime is None or isinstance(runtime, str) else tuple(runtime) or (None,),
             (delegate,) if isinstance(delegate, str) else tuple(delegate),
         )
+        for named, what in ((terms.threads, "number of threads"), (terms.delegates, "delegate")):
+            if not named:
+                raise InputError(f"no {what} is named")
+        return terms
 
     def ways(self, board: Device) -> tuple[Way, ...]:
         """The combinations on one device.
@@ -103,8 +107,11 @@ def reach(devices: Sequence[str], terms: Terms, progress: Progress) -> list[str]
     """Resolve names and groups; find out before long work whether each device answers and has the runtime.
 
     Raises:
-        UnknownDeviceError, TransportError, ProvisioningError: a device is not there, or not ready.
+        InputError: no device is named. UnknownDeviceError, TransportError, ProvisioningError: a device is not there, or
+            not ready.
     """
+    if not devices:
+        raise InputError("no device is named")
     names = [config.name for config in Inventory.load().resolve(devices)]
     with progress.task("reaching devices", len(names)) as task:
         for done, name in enumerate(names):

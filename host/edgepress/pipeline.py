@@ -20,7 +20,7 @@ from edgepress.confirmation import Candidate, Trial, judged_value
 from edgepress.conversion import convert_model, inspect
 from edgepress.data.loading import load_dataset, meaning
 from edgepress.data.pictures import Pictures
-from edgepress.errors import DataError, RecipeError
+from edgepress.errors import DataError, InputError, RecipeError
 from edgepress.progress import Progress, Silent
 from edgepress.table.figures import figures_of_classes
 from edgepress.table.project import project_state
@@ -87,10 +87,12 @@ def run(
     Raises:
         InputError: model, data, recipe or metric cannot be used. DeviceError: no device gave a row, and why.
     """
+    if seeds < 1:
+        raise InputError(f"recipes are made with one seed at least; got {seeds}")
     shown = progress or Silent()
     terms = Terms.of(plan, threads, runtime, delegate)
-    names = boards.reach(devices, terms, shown)  # a table or a device that is not there is said before the long work
     wanted = _recipes(recipes)
+    names = boards.reach(devices, terms, shown)  # a table or a device that is not there is said before the long work
     with ResultStore.open(db) as store, WorkerPool() as pool:
         dataset = _dataset(data, wanted, seed, shown)
         with boards.judge_on(names[0], terms, shown) as judge:
@@ -127,7 +129,7 @@ def compress(
     refuse_to_overwrite([model], (folder / name for folder in folders for name in FILES))
     shown = progress or Silent()
     terms = Terms.of("quick")
-    names = boards.reach(devices, terms, shown)
+    names = boards.reach(devices, terms, shown) if devices else []
     with WorkerPool() as pool:
         dataset = _dataset(data, wanted, seed, shown)
         with boards.judge_on(names[0], terms, shown) if names else nullcontext() as judge:
@@ -211,6 +213,8 @@ def bench(
     With data the files are judged on its test split; without, their outputs are still compared with this machine's.
     ``least_processes`` raises the plan's number of processes where that is smaller.
     """
+    if not files:
+        raise InputError("no file is named")
     shown = progress or Silent()
     opened = [_open(Path(file)) for file in files]
     terms = Terms.of(plan, threads, runtime, delegate)
@@ -275,10 +279,12 @@ def _recipes(names: Sequence[str]) -> list[Recipe]:
     """Read recipes: every typo is found before the first training.
 
     Raises:
-        RecipeError: one cannot be read, several have one name, or say different things of the input.
+        RecipeError: there are none, one cannot be read, several have one name, or say different things of the input.
     """
     from edgepress.compression.recipe import load_recipe
 
+    if not names:
+        raise RecipeError("no recipe is named")
     recipes = [load_recipe(name) for name in names]
     twice = [name for name, count in Counter(recipe.name for recipe in recipes).items() if count > 1]
     if twice:

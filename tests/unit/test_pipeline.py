@@ -1,6 +1,7 @@
 """What the pipeline refuses before any work."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,29 @@ MODELS = Path(__file__).parents[1] / "cases/models"
 def test_a_plan_that_does_not_exist_is_named_with_those_that_do() -> None:
     with pytest.raises(InputError, match=r"no plan 'thorough'; there are .*quick, standard"):
         edgepress.bench([MODELS / "conv_int8.tflite"], devices=["local"], plan="thorough")
+
+
+def test_lists_that_name_nothing_are_refused_before_any_work(tmp_path: Path) -> None:
+    def run(**given: Any) -> None:
+        edgepress.run("model.keras", data="data.npz", **{"recipes": ["int8"], "devices": ["local"], **given})
+
+    def bench(**given: Any) -> None:
+        edgepress.bench(**{"files": [MODELS / "conv_int8.tflite"], "devices": ["local"], **given})
+
+    for call, name, empty in (
+        (run, "devices", "no device"),
+        (run, "recipes", "no recipe"),
+        (bench, "devices", "no device"),
+        (bench, "files", "no file"),
+        (bench, "threads", "no number of threads"),
+        (bench, "delegate", "no delegate"),
+    ):
+        with pytest.raises(InputError, match=f"{empty} is named"):
+            call(**{name: []})
+    with pytest.raises(InputError, match="one seed at least; got 0"):
+        run(seeds=0)
+    with pytest.raises(InputError, match="no recipe is named"):
+        edgepress.compress("model.keras", data="data.npz", recipes=[], output=tmp_path)
 
 
 def test_a_file_that_is_no_model_is_refused_before_a_device_is_reached(tmp_path: Path) -> None:

@@ -23,8 +23,7 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 def split(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Callback of options that take names with commas between them."""
-    del context, parameter
-    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
+    return () if value is None else options.split(context, parameter, (value,))
 
 
 def moment(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:

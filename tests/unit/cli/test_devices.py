@@ -73,6 +73,8 @@ def test_the_table_takes_groups_and_names_that_left_the_inventory(monkeypatch, t
         ("rollback", "app", "-d", "pi4", "-d", " "),
         ("run", "m.keras", "--data", "d.npz", "-d", "pi4", "--recipe", ","),
         ("bench", "m.tflite", "-d", "pi4", "--threads", ""),
+        ("table", "--columns", ","),
+        ("table", "--mix", ""),
     ],
 )
 def test_a_list_that_names_nothing_is_wrong_usage(words):
