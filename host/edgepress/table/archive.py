@@ -2,7 +2,7 @@
 
 The first line says what follows; then come rows, and what is known of the parts of their models::
 
-    {"edgepress_archive": 2, "edgepress_version": "0.1.0", "rows": 2, "figures": 1}
+    {"edgepress_archive": 3, "edgepress_version": "0.1.0", "rows": 2, "figures": 1}
     {"row": {"id": ..., "latency_p50_ns": ...}, "evidence": {"run": {...}, ...}}
     {"figures": {"what": "time by operator", "parts": [...], ...}}
 
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 # ARCHIVE history. A change to the form needs a line:
 #   1  first version
 #   2  "figures" behind the rows
-ARCHIVE = 2
-_READABLE = (1, ARCHIVE)
+#   3  rows of other tools have null where they had 0 for unknown, and their memory in "model_rss_bytes"
+ARCHIVE = 3
+_READABLE = (1, 2, ARCHIVE)
 _ROWS_FILE = "rows.jsonl"
 _MODEL_FILE = re.compile(r"models/([0-9a-f]{64})\.tflite")
 _MOST_MODEL_BYTES = 1 << 31  # flatbuffers end there
@@ -162,20 +163,20 @@ def _import_bundle(store: ResultStore, source: Path) -> Imported:
 
 
 def _import_lines(store: ResultStore, lines: Iterator[str] | IO[str], source: Path) -> Imported:
-    promised: tuple[int, int] | None = None
+    form, promised = ARCHIVE, None
     batch: list[Result] = []
     new = count = figures = 0
     for number, line in enumerate(lines, 1):
         try:
             document = loads(line)
             if promised is None:
-                promised = _promise(document, source)
+                form, promised = _promise(document, source)
                 continue
             if "figures" in document:
                 store.record_figures(figures_from_json(document["figures"]))
                 figures += 1
                 continue
-            batch.append(_row(document))
+            batch.append(_row(document, form))
         except (WireError, KeyError, TypeError, ValueError) as error:
             raise TableError(f"line {number} of {source} is no row of an archive: {error}") from error
         count += 1
@@ -193,7 +194,8 @@ def _import_lines(store: ResultStore, lines: Iterator[str] | IO[str], source: Pa
     return Imported(new, count)
 
 
-def _promise(document: Any, source: Path) -> tuple[int, int]:
+def _promise(document: Any, source: Path) -> tuple[int, tuple[int, int]]:
+    """The form of an archive, and how many rows and figures it holds."""
     form = document.get("edgepress_archive") if isinstance(document, dict) else None
     if form is None:
         raise TableError(
@@ -201,13 +203,15 @@ def _promise(document: Any, source: Path) -> tuple[int, int]:
         )
     if form not in _READABLE:
         raise TableError(f"{source} is an archive of form {form}; this edgepress reads {ARCHIVE}: upgrade it")
-    return int(document["rows"]), int(document.get("figures", 0))
+    return form, (int(document["rows"]), int(document.get("figures", 0)))
 
 
-def _row(document: dict[str, Any]) -> Result:
+def _row(document: dict[str, Any], form: int) -> Result:
     values, evidence = document["row"], document["evidence"]
     fields = {name: values[name] for name in COLUMNS if name in values}
     is_foreign = evidence["schema"] == FOREIGN_SCHEMA
+    if is_foreign and form < 3:
+        fields |= {"delegate_nodes": None, "peak_rss_bytes": None, "model_rss_bytes": fields["peak_rss_bytes"] or None}
     row = Result(
         **fields,
         warnings=tuple(MeasurementWarning(**warning) for warning in values["warnings"]),

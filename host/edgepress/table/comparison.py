@@ -159,7 +159,7 @@ def compare_rows(evidence: EvidenceOf, before: Result, after: Result, varies: fr
         changes.append(_p95(before, after, same_session))
     changes.append(_size(before, after))
     if before.peak_rss_bytes and after.peak_rss_bytes:
-        changes.append(_memory(before, after))
+        changes.append(_memory(before.peak_rss_bytes, after.peak_rss_bytes))
     changes += _metric(before, after)
     return Pair(before, after, same_session, differs, tuple(changes))
 
@@ -247,16 +247,14 @@ def _size(before: Result, after: Result) -> Change:
     return Change("size", old, new, True, new / old if old else 1.0, None, None, verdict)
 
 
-def _memory(before: Result, after: Result) -> Change:
-    change = after.peak_rss_bytes / before.peak_rss_bytes
+def _memory(before_bytes: int, after_bytes: int) -> Change:
+    change = after_bytes / before_bytes
     verdict = Verdict.SAME
     if change > 1 + MATERIAL:
         verdict = Verdict.WORSE
     elif change < 1 / (1 + MATERIAL):
         verdict = Verdict.BETTER
-    return Change(
-        "peak memory", before.peak_rss_bytes, after.peak_rss_bytes, True, change, None, None, verdict, MATERIAL
-    )
+    return Change("peak memory", before_bytes, after_bytes, True, change, None, None, verdict, MATERIAL)
 
 
 def _metric(before: Result, after: Result) -> list[Change]:

@@ -32,7 +32,7 @@ _MOST_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class ForeignRun:
-    """What a tool said. Times in ns; None: it did not say."""
+    """What a tool said. Times in ns, ``memory_bytes`` what came after its start; None: it did not say."""
 
     runs: int
     min_ns: int
@@ -76,13 +76,16 @@ def read_foreign(
     ]
     if run.p50_ns is None:
         warnings.append(MeasurementWarning("mean-as-p50", f"{TOOL} gave no median: p50 is the mean"))
+    if threads is None and run.threads is None:
+        assumed = f"{TOOL} did not say how many threads it took: one is assumed, --threads says another number"
+        warnings.append(MeasurementWarning("threads-assumed", assumed))
     return Result(
         model_sha256=hashlib.sha256(model).hexdigest(),
         runtime=name,
         runtime_version=number or "unknown",
         runtime_api=TOOL,
         delegate="unknown",
-        delegate_nodes=0,
+        delegate_nodes=None,
         threads=threads or run.threads or 1,
         physical_device=content_hash(["device-name", device]),
         plan=TOOL,
@@ -118,8 +121,8 @@ def read_foreign(
         latency_p99_ns=run.p99_ns,
         latency_max_ns=run.max_ns,
         process_spread=None,
-        peak_rss_bytes=run.memory_bytes or 0,
-        model_rss_bytes=0,
+        peak_rss_bytes=None,
+        model_rss_bytes=run.memory_bytes,
         output_check=None,
         verdict="foreign",
         warnings=tuple(warnings),

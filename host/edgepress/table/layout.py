@@ -33,7 +33,7 @@ SORTS: dict[str, Callable[[Result], tuple[bool, float | str]]] = {
     ),
     "p50": lambda row: (False, row.latency_p50_ns),
     "p95": lambda row: (row.latency_p95_ns is None, row.latency_p95_ns or 0),
-    "memory": lambda row: (row.peak_rss_bytes == 0, row.peak_rss_bytes),
+    "memory": lambda row: (row.peak_rss_bytes is None, row.peak_rss_bytes or 0),
 }
 """By what the rows of a table can be sorted, the best first; what is not known comes last."""
 

@@ -101,7 +101,8 @@ class Result:
         latency_*: steady state, by :class:`~edgepress.benchmarking.statistics.LatencySummary`.
         processes: worker processes that finished.
         peak_rss_bytes: the largest peak resident set of a worker process.
-        model_rss_bytes: how much of it came after the runtime was imported.
+        model_rss_bytes: how much of it came after the runtime was imported; of a foreign row what came after the tool's
+            start.
         pss_bytes, file_bytes, swap_bytes: the largest proportional set, the largest part of the resident set that is
             mapped from files (the kernel may drop it and read it again), and the largest part that was swapped out.
         excluded_share: of the timed time, in blocks that were disturbed and are not in the headline.
@@ -127,7 +128,7 @@ class Result:
     runtime_version: str
     runtime_api: str
     delegate: str
-    delegate_nodes: int
+    delegate_nodes: int | None
     threads: int
     physical_device: str
     plan: str
@@ -164,8 +165,8 @@ class Result:
     latency_p99_ns: int | None
     latency_max_ns: int
     process_spread: float | None
-    peak_rss_bytes: int
-    model_rss_bytes: int
+    peak_rss_bytes: int | None
+    model_rss_bytes: int | None
     output_check: str | None
     verdict: str
     warnings: tuple[MeasurementWarning, ...]
@@ -205,7 +206,7 @@ class Result:
                 self.runtime_version,
                 self.runtime_api,
                 self.delegate,
-                self.delegate_nodes,
+                self.delegate_nodes or 0,  # keys from before null said unknown stay what they were
                 self.threads,
                 self.physical_device,
                 self.plan_sha256,

@@ -74,7 +74,7 @@ def _folded(rows: list[Result]) -> Line:
         "latency_p50_low_ns": round(low),
         "latency_p50_high_ns": round(high),
         "tflite_bytes": round(fmean(row.tflite_bytes for row in rows)),
-        "peak_rss_bytes": round(fmean(row.peak_rss_bytes for row in rows)),
+        "peak_rss_bytes": _mean_or_none([row.peak_rss_bytes for row in rows]),
         "latency_p95_ns": _mean_or_none([row.latency_p95_ns for row in rows]),
         "verdict": max((row.verdict for row in rows), key=_gravity),
         "output_check": max((row.output_check for row in rows), key=_WORST_LAST.index)

@@ -60,7 +60,7 @@ def test_an_archive_is_lines_of_json(sqlite_store: ResultStore, tmp_path: Path) 
     export_rows(sqlite_store, sqlite_store.rows(), tmp_path / "a.jsonl.gz")
     with gzip.open(tmp_path / "a.jsonl.gz", "rt") as file:
         head, *lines = [json.loads(line) for line in file]
-    assert (head["edgepress_archive"], head["rows"], len(lines)) == (2, 4, 4)
+    assert (head["edgepress_archive"], head["rows"], len(lines)) == (3, 4, 4)
     assert lines[0]["row"]["latency_p50_ns"] == sqlite_store.rows()[0].latency_p50_ns
     assert (
         sum(map(len, (p["samples_ns"] for p in lines[0]["evidence"]["run"]["processes"]))) == lines[0]["row"]["samples"]
@@ -122,7 +122,7 @@ def _lines(store: ResultStore, path: Path) -> list[str]:
         (lambda lines: lines[:-1], "ends after 1 of 2 rows: it was cut off"),
         (lambda lines: [lines[0], lines[1][:-20], lines[2]], "line 2 of .* is no row"),
         (lambda lines: [lines[0], lines[1].replace('"threads": 1', '"threads": 2', 1), lines[2]], "was changed after"),
-        (lambda lines: [lines[0].replace(": 2,", ": 99,", 1), *lines[1:]], "form 99; this edgepress reads 2: upgrade"),
+        (lambda lines: [lines[0].replace(": 3,", ": 99,", 1), *lines[1:]], "form 99; this edgepress reads 3: upgrade"),
         (lambda lines: ['{"results": []}'], "--from benchmark_model"),
         (lambda lines: [], "is empty"),
         (lambda lines: [lines[0], "[]", lines[2]], "line 2 of .* is no row"),
@@ -180,6 +180,7 @@ class TestForeign:
         row = read_foreign(path, tflite=tflite, device="pi4", runtime="ai-edge-litert==2.3.0")
         assert (row.latency_p50_ns, row.latency_p95_ns, row.latency_min_ns) == (15_000_000, 16_100_000, 14_900_000)
         assert (row.samples, row.threads, row.verdict, row.origin) == (50, 4, "foreign", "benchmark_model")
+        assert {row.as_row()[name] for name in ("delegate_nodes", "peak_rss_bytes", "model_rss_bytes")} == {None}
         sqlite_store.record([row, result("int8", position=5)])
         text = render(sqlite_store.rows(), "text")
         assert "FOREIGN: measured by benchmark_model, nothing of it was checked" in text
@@ -192,7 +193,7 @@ class TestForeign:
         path.write_text(LOG)
         row = read_foreign(path, tflite=tflite, device="pi4")
         assert (row.latency_p50_ns, row.latency_p95_ns, row.samples, row.threads) == (18_840_000, 19_200_000, 53, 4)
-        assert row.peak_rss_bytes == round(9.25 * 2**20)
+        assert (row.model_rss_bytes, row.peak_rss_bytes) == (round(9.25 * 2**20), None)  # since the tool's start
 
     def test_the_sum_of_operators_that_a_profiler_adds_is_not_the_latency(self, tflite: Path) -> None:
         path = tflite.with_name("log.txt")
@@ -202,9 +203,35 @@ class TestForeign:
     def test_a_mean_that_stands_for_the_median_is_said(self, tflite: Path) -> None:
         path = tflite.with_name("profile.csv")
         path.write_text("Timings (microseconds): count=50 first=9 curr=10 min=9 max=12 avg=10.5 std=1\n")
-        row = read_foreign(path, tflite=tflite, device="pi4")
+        row = read_foreign(path, tflite=tflite, device="pi4", threads=1)
         assert row.latency_p50_ns == 10_500
         assert [warning.code for warning in row.warnings] == ["foreign", "mean-as-p50"]
+
+    def test_threads_that_nobody_named_are_said_to_be_assumed(self, tflite: Path) -> None:
+        path = tflite.with_name("profile.csv")
+        path.write_text("Timings (microseconds): count=50 first=9 curr=10 min=9 max=12 avg=10.5 std=1\n")
+        row = read_foreign(path, tflite=tflite, device="pi4")
+        assert (row.threads, row.warnings[-1].code) == (1, "threads-assumed")
+        assert "--threads" in row.warnings[-1].message
+
+    def test_an_older_archive_said_0_for_what_a_tool_did_not_say(
+        self, sqlite_store: ResultStore, tflite: Path, tmp_path: Path
+    ) -> None:
+        path = tflite.with_name("r.json")
+        path.write_text(json.dumps(RESULT_JSON))
+        row = read_foreign(path, tflite=tflite, device="pi4")
+        sqlite_store.record([row])
+        export_rows(sqlite_store, sqlite_store.rows(), tmp_path / "old.jsonl")
+        head, line = map(json.loads, (tmp_path / "old.jsonl").read_text().splitlines())
+        line["row"] |= {"delegate_nodes": 0, "peak_rss_bytes": 9 << 20, "model_rss_bytes": 0}
+        head["edgepress_archive"] = 2
+        (tmp_path / "old.jsonl").write_text(f"{json.dumps(head)}\n{json.dumps(line)}\n")
+
+        with ResultStore.open(str(tmp_path / "new.db")) as store:
+            import_archive(store, tmp_path / "old.jsonl")
+            (imported,) = store.rows()
+
+        assert imported == dataclasses.replace(row, model_rss_bytes=9 << 20)
 
     @pytest.mark.parametrize("text", ["", "nothing", "{}", '{"latency": {"avg_ms": "x"}}', "count=1 min=e max=e avg=e"])
     def test_what_is_no_result_is_refused(self, tflite: Path, text: str) -> None:

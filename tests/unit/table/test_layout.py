@@ -170,7 +170,7 @@ class TestColumnsAndOrder:
         assert [cell.text for cell in recipes.cells] == ["b", "c", "a", "none"]
 
     def test_memory_that_another_tool_did_not_state_is_not_the_least(self) -> None:
-        rows = [dataclasses.replace(row(name), peak_rss_bytes=size) for name, size in (("a", 0), ("b", 9), ("c", 8))]
+        rows = [dataclasses.replace(row(name), peak_rss_bytes=size) for name, size in (("a", None), ("b", 9), ("c", 8))]
         (group,) = arrange(rows, Layout(sort="memory", columns=("recipe", "memory")))
         assert [cell.text for cell in group.columns[0].cells] == ["c", "b", "a"]
         assert group.columns[1].cells[-1].text == "-"

@@ -18,7 +18,7 @@ from edgepress.table.evidence import encode_evidence
 from edgepress.table.result import COLUMNS, MEASURED
 from edgepress.table.schema import REVISION, results
 from edgepress.table.store import ResultStore
-from support.table_rows import result
+from support.table_rows import MIB, result
 
 COMPRESSION = {"model_sha256": "5e" * 32, "recipe": {"name": "int8"}}
 
@@ -35,9 +35,9 @@ def make_old_table(url: str, revision: str) -> sa.Engine:
     return engine
 
 
-def put_row(engine: sa.Engine, document: bytes) -> str:
+def put_row(engine: sa.Engine, document: bytes, **changed: Any) -> str:
     """A row in the columns that the table has."""
-    row = result("int8", compression=COMPRESSION)
+    row = dataclasses.replace(result("int8", compression=COMPRESSION), **changed)
     with engine.begin() as connection:
         table = sa.Table("edgepress_results", sa.MetaData(), autoload_with=connection)
         values: dict[str, Any] = {"id": row.id, "key": row.key, **{name: getattr(row, name) for name in COLUMNS}}
@@ -78,6 +78,16 @@ def test_a_migrated_table_takes_new_rows(database: str) -> None:
     with ResultStore.open(database) as store:
         assert store.record([result("float32", job_id="new")]) == 1
         assert len(store.rows()) == 2
+
+
+def test_rows_of_other_tools_lose_the_zeros_that_stood_for_unknown(database: str) -> None:
+    engine = make_old_table(database, "0004")
+    put_row(engine, first_document())
+    put_row(engine, b"", origin="benchmark_model", session="a foreign one", delegate_nodes=0, model_rss_bytes=0)
+    with ResultStore.open(database) as store:
+        foreign, ours = store.rows()
+        assert (ours.delegate_nodes, ours.peak_rss_bytes, ours.model_rss_bytes) == (1, 60 * MIB, 20 * MIB)
+        assert (foreign.delegate_nodes, foreign.peak_rss_bytes, foreign.model_rss_bytes) == (None, None, 60 * MIB)
 
 
 def test_damaged_evidence_does_not_stop_a_migration(database: str) -> None:

@@ -124,7 +124,7 @@ def _cells(row: Result, names: tuple[str, ...]) -> list[Cell]:
         "p50": [format_duration(p50), p50],
         "interval": ["-" if half is None else f"{half:.1%}", half],
         "p95": [format_duration(row.latency_p95_ns) if row.latency_p95_ns else "-", row.latency_p95_ns],
-        "memory": [format_size(row.peak_rss_bytes) if row.peak_rss_bytes else "-", row.peak_rss_bytes or None],
+        "memory": [format_size(row.peak_rss_bytes) if row.peak_rss_bytes else "-", row.peak_rss_bytes],
         "best": [printable(best), best or None],
         "check": [printable(row.output_check or "-"), row.output_check],
         "verdict": [printable(row.verdict), row.verdict],
