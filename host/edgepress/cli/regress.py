@@ -55,8 +55,8 @@ def regress(
 ) -> None:
     """Hold the newest rows against a baseline; exit with 3 when something got worse than allowed.
 
-    A latency counts only where it exceeds the noise as well. Exit codes: 0 no regression, 3 a regression, 1 nothing
-    could be compared or judged.
+    A latency counts only where it exceeds the noise as well, and both rows are stable. Exit codes: 0 no regression, 3 a
+    regression, 1 nothing could be compared or judged.
     """
     from edgepress.cli import printing
     from edgepress.table import comparison_text

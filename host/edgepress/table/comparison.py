@@ -188,16 +188,22 @@ def _latency(evidence: EvidenceOf, before: Result, after: Result, same_session: 
     ratio = _ratio(_samples(evidence, after), _samples(evidence, before), same_session)
     if ratio is None:
         return dataclasses.replace(known, needed=needed, why="one process says nothing about another")
-    verdict = Verdict.SAME
-    if ratio.low > 1 and ratio.value > 1 + needed:
-        verdict = Verdict.WORSE
-    elif ratio.high < 1 and ratio.value < 1 / (1 + needed):
-        verdict = Verdict.BETTER
-    unstable = [row.verdict for row in (before, after) if row.verdict != "stable"]
-    why = f"{' and '.join(unstable)} row" if unstable else ""
+    verdict, why = _judged((before, after), ratio, needed)
     return dataclasses.replace(
         known, change=ratio.value, low=ratio.low, high=ratio.high, verdict=verdict, needed=needed, why=why
     )
+
+
+def _judged(rows: Iterable[Result], ratio: Ratio, needed: float) -> tuple[Verdict, str]:
+    """The verdict of a latency, and why there is none where a row is not stable."""
+    unstable = dict.fromkeys(row.verdict for row in rows if row.verdict != "stable")
+    if unstable:
+        return Verdict.UNKNOWN, f"a row is {' and '.join(unstable)}"
+    if ratio.low > 1 and ratio.value > 1 + needed:
+        return Verdict.WORSE, ""
+    if ratio.high < 1 and ratio.value < 1 / (1 + needed):
+        return Verdict.BETTER, ""
+    return Verdict.SAME, ""
 
 
 def _needed(before: Result, after: Result, same_session: bool) -> float:
@@ -233,12 +239,8 @@ def _p95(before: Result, after: Result, same_session: bool) -> Change:
     old_low, old_high, new_low, new_high = (float(bound or 1) for bound in bounds)
     low, high = new_low / old_high, new_high / old_low
     needed = _needed(before, after, same_session)
-    verdict = Verdict.SAME
-    if low > 1 and change > 1 + needed:
-        verdict = Verdict.WORSE
-    elif high < 1 and change < 1 / (1 + needed):
-        verdict = Verdict.BETTER
-    return dataclasses.replace(known, low=low, high=high, verdict=verdict, needed=needed)
+    verdict, why = _judged((before, after), Ratio(change, low, high), needed)
+    return dataclasses.replace(known, low=low, high=high, verdict=verdict, needed=needed, why=why)
 
 
 def _size(before: Result, after: Result) -> Change:

@@ -131,6 +131,19 @@ class TestVerdicts:
         assert p50.verdict is Verdict.UNKNOWN
         assert why in p50.why
 
+    def test_a_row_that_is_not_stable_gets_numbers_and_no_verdict(self, sqlite_store: ResultStore) -> None:
+        one = put(sqlite_store, "float32", 1e5)
+        other = put(sqlite_store, "int8", 2e5, run=measured(2e5, processes=40, noise=0.08))
+        assert other.verdict == "unstable"
+        for before, after in ((one, other), (other, one)):
+            found = compare_rows(sqlite_store.evidence, before, after)
+            p50, p95 = found.change("p50"), found.change("p95")
+            assert p50 is not None
+            assert p95 is not None
+            assert p50.low is not None
+            assert (p50.verdict, p50.why) == (p95.verdict, p95.why) == (Verdict.UNKNOWN, "a row is unstable")
+            assert "not comparable (a row is unstable)" in comparison_text.pairs_as_text([found])
+
     def test_accuracy_on_the_same_data_has_an_interval_and_on_other_data_none(self, sqlite_store: ResultStore) -> None:
         one = put(sqlite_store, "a", 1e5, board_metric=MetricValue(0.95, 0.94, 0.96))
         other = put(sqlite_store, "b", 1e5, board_metric=MetricValue(0.90, 0.88, 0.92))
@@ -284,6 +297,7 @@ class TestRegressions:
         ("changes", "limits", "why"),
         [
             ({"facts": dataclasses.replace(FACTS, emulated=True)}, LATENCY, "p50: measured under emulation"),
+            ({"run": measured(2e5, processes=40, noise=0.08)}, LATENCY, "p50: a row is unstable"),
             ({"data_sha256": "00" * 32}, Limits(metric=0.01), "accuracy: judged on other data"),
             ({"board_metric": None, "host_metric": None}, Limits(metric=0.01), "no pair has what the limits are of"),
         ],
