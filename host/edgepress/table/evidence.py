@@ -19,8 +19,9 @@ from edgepress_agent.protocol.messages import BenchmarkPlan, BoardState, DeviceF
 #   1  first version
 #   2  a row of another tool has "foreign" (its name and text) instead of run, plan, facts, states and compression
 #   3  "provenance": what the workstation added
-SCHEMA = 3
-_READABLE = (1, SCHEMA)
+#   4  "rules" in it
+SCHEMA = 4
+_READABLE = (1, 3, SCHEMA)
 FOREIGN_SCHEMA = 2
 
 

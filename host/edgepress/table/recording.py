@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from edgepress_agent.protocol.messages import BenchmarkPlan, JobReport, ProcessRun, Reading, RunReport
     from edgepress_converters.model import TFLiteModel
 
+# RULES history. A change in what a row says of the same evidence needs a line, and the fields that it may change:
+#   1  first numbered. Power had been read after the load as well, rows of jobs that were cut short had not said so, and
+#      sentences of warnings had been others
+CHANGED_BY = {1: frozenset({"energy_per_run_j", "warnings"})}
+RULES = max(CHANGED_BY)
 RUNTIME_API = "interpreter"  # what the agent's workers call; LiteRT's CompiledModel would be another key
 
 
@@ -104,6 +109,7 @@ def result_of_run(
         bound_is_measured=bound.is_measured if bound else None,
         bound_reason=bound.reason if bound else None,
         subject=kept,
+        rules=RULES,
     )
     return derive(Evidence(run, job.plan, job.facts, job.states, subject.compression, provenance))
 

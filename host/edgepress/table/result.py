@@ -52,6 +52,7 @@ class Provenance:
         has_int8: the file has int8 tensors.
         bound_ns, bound_is_measured, bound_reason: of :class:`edgepress.benchmarking.roofline.Bound`, or None.
         subject: the fields of :class:`edgepress.table.recording.Subject`, without the compression report.
+        rules: number of the rules that the row was derived by (``recording.RULES``); 0: from before they had one.
     """
 
     session: str
@@ -66,6 +67,7 @@ class Provenance:
     bound_is_measured: bool | None
     bound_reason: str | None
     subject: dict[str, Any]
+    rules: int = 0
 
 
 @dataclass(frozen=True)

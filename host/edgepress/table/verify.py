@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgepress.errors import TableError
-from edgepress.table.recording import derive
+from edgepress.table.recording import CHANGED_BY, RULES, derive
 from edgepress.table.result import COLUMNS, Result
 from edgepress_agent.protocol.messages import MeasurementWarning
 
@@ -31,7 +31,8 @@ class Verified:
 
     Attributes:
         changes: empty: it is what its samples say.
-        unknown: why it could not be derived: measured by another tool, or recorded before evidence was complete.
+        unknown: why it could not be derived: measured by another tool, recorded before evidence was complete, or made
+            by rules that say something else of the same evidence.
         damage: why its evidence cannot be read, or is not there.
     """
 
@@ -68,7 +69,20 @@ def verify_row(store: ResultStore, row: Result) -> Verified:
         return Verified(row, damage=f"its evidence makes no row: {error}")
     fields = (*COLUMNS, "warnings")
     pairs = ((name, getattr(row, name), getattr(derived, name)) for name in fields)
-    return Verified(row, tuple(Change(name, old, new) for name, old, new in pairs if _plain(old) != _plain(new)))
+    changes = tuple(Change(name, old, new) for name, old, new in pairs if _plain(old) != _plain(new))
+    return _by_rules(row, changes, evidence.provenance.rules)
+
+
+def _by_rules(row: Result, changes: tuple[Change, ...], rules: int) -> Verified:
+    """Hold nothing against a row that other rules than today's may have made of its evidence."""
+    if changes and rules > RULES:
+        return Verified(row, unknown="derived by the rules of a newer edgepress: upgrade this one")
+    changed_since = frozenset().union(*(fields for number, fields in CHANGED_BY.items() if number > rules))
+    firm = tuple(change for change in changes if change.field not in changed_since)
+    if firm or not changes:
+        return Verified(row, firm)
+    names = ", ".join(change.field for change in changes)
+    return Verified(row, unknown=f"derived by older rules, which say something else of {names}")
 
 
 def _plain(value: Any) -> Any:

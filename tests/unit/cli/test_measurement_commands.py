@@ -43,14 +43,3 @@ def test_verify_prints_what_changed_and_exits_with_1(tmp_path: Path) -> None:
     assert "1 of 2 rows are what their samples say" in changed.output
     document = json.loads(CliRunner().invoke(cli, ["table", "verify", "--db", database, "--json"]).output)
     assert [change["field"] for change in document["wrong"][0]["changes"]] == ["latency_p50_ns"]
-
-
-def test_verify_names_the_version_whose_rules_made_a_row_that_differs(tmp_path: Path) -> None:
-    database = str(tmp_path / "table.db")
-    with ResultStore.open(database) as store:
-        store.record([result()])
-    with ResultStore.open(database) as store, store._engine.begin() as connection:
-        connection.execute(sa.text("UPDATE edgepress_results SET latency_p50_ns = 1, edgepress_version = '0.0.1'"))
-    outcome = CliRunner().invoke(cli, ["table", "verify", "--db", database])
-    assert outcome.exit_code == 1
-    assert "recorded by edgepress 0.0.1" in outcome.output

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
 from edgepress.benchmarking.plans import PLANS
+from edgepress.cli.main import cli
 from edgepress.table.evidence import decode_evidence, encode_evidence
-from edgepress.table.recording import MetricValue, derive, plan_hash
-from edgepress.table.result import COLUMNS, content_hash
+from edgepress.table.recording import RULES, MetricValue, derive, plan_hash
+from edgepress.table.result import COLUMNS, Result, content_hash
 from edgepress.table.store import ResultStore
 from edgepress.table.verify import verify
 from edgepress_agent.protocol.messages import BenchmarkPlan, MeasurementWarning
@@ -98,6 +100,50 @@ def test_rows_from_before_are_said_to_be_underivable_and_nothing_is_held_against
     (found,) = verify(store)
     assert found.is_sound
     assert found.unknown is not None
+
+
+def of_rules(row: Result, rules: int, **changes: object) -> Result:
+    """A row as an edgepress with rules of that number derived it."""
+    assert row.evidence is not None
+    assert row.evidence.provenance is not None
+    provenance = dataclasses.replace(row.evidence.provenance, rules=rules)
+    return dataclasses.replace(row, evidence=dataclasses.replace(row.evidence, provenance=provenance), **changes)  # type: ignore[arg-type]
+
+
+def test_what_older_rules_said_differently_is_counted_apart_and_is_no_change(store: ResultStore) -> None:
+    reworded = (MeasurementWarning("one-process", "said in other words", {}),)
+    older = {"energy_per_run_j": 0.5, "warnings": reworded}
+    store.record([of_rules(result(), 0, **older), of_rules(result(job_id="later"), 0)])
+    other, same = verify(store)
+    assert (other.changes, other.is_sound) == ((), True)
+    assert other.unknown == "derived by older rules, which say something else of energy_per_run_j, warnings"
+    assert (same.changes, same.unknown) == ((), None)
+
+
+def test_what_no_rule_ever_changed_is_found_in_rows_of_older_ones(store: ResultStore) -> None:
+    store.record([of_rules(result(), 0, energy_per_run_j=0.5, latency_p50_ns=7)])
+    (found,) = verify(store)
+    assert ([one.field for one in found.changes], found.unknown) == (["latency_p50_ns"], None)
+
+
+def test_rows_of_newer_rules_are_for_a_newer_edgepress(store: ResultStore) -> None:
+    store.record([of_rules(result(), RULES + 1, latency_p50_ns=7)])
+    (found,) = verify(store)
+    assert (found.changes, found.unknown) == ((), "derived by the rules of a newer edgepress: upgrade this one")
+
+
+def test_every_reason_why_rows_cannot_be_derived_is_printed_with_its_count(store: ResultStore, tmp_path: Path) -> None:
+    one, other = result(), result(job_id="later")
+    assert one.evidence is not None
+    old = dataclasses.replace(one, evidence=dataclasses.replace(one.evidence, provenance=None))
+    store.record([old, of_rules(other, 0, energy_per_run_j=0.5)])
+    done = CliRunner().invoke(cli, ["table", "verify", "--db", str(tmp_path / "table.db")])
+    assert done.exit_code == 0
+    assert done.output.splitlines() == [
+        "0 of 2 rows are what their samples say",
+        "1 cannot be derived: recorded before rows kept all that they are derived from",
+        "1 cannot be derived: derived by older rules, which say something else of energy_per_run_j",
+    ]
 
 
 def test_a_row_survives_the_way_through_its_evidence() -> None:
