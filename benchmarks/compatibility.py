@@ -180,7 +180,6 @@ def guard(line: dict[str, Any], runtime: str) -> str:
         operators=tuple(OperatorUse(name, version, 1, 0) for name, version in line["operators"]),
         tensor_types=tuple((name, count) for name, count in line["types"]),
         float_operators=(),
-        min_runtime_version="",
         signatures=tuple(line["signatures"]),
     )
     return "; ".join(runtimes.incompatibilities(file, *runtime.split()))

@@ -152,7 +152,6 @@ class _Reader:
             ),
             tensor_types=tuple(sorted(Counter(t.type for subgraph in subgraphs for t in subgraph.tensors).items())),
             float_operators=tuple(found for subgraph in subgraphs for found in _float_operators(subgraph)),
-            min_runtime_version=self._min_runtime_version(),
         )
 
     def _count(self, elements: int) -> int:
@@ -240,13 +239,6 @@ class _Reader:
                 raise NotTFLiteError(f"it claims a constant of {size} bytes in a file of {len(self._content)}")
             sizes.append(size)
         return sizes
-
-    def _min_runtime_version(self) -> str:
-        for entry in self._elements(self._model, "Metadata"):
-            if entry.Name() == b"min_runtime_version":
-                value = self._model.Buffers(entry.Buffer()).DataAsNumpy()
-                return "" if isinstance(value, int) else value.tobytes().rstrip(b"\0").decode(errors="replace")
-        return ""
 
 
 def _specs(graph: _Subgraph, tensors: tuple[int, ...], names: dict[int, str]) -> tuple[TensorSpec, ...]:

@@ -67,7 +67,6 @@ class TFLiteModel:
             integers to such an operator or to the borders of the graph. Empty in a full integer model.
         signatures: the kinds of operators by what they compute with: ``CONV_2D 3: INT8 INT8/channel INT32/channel ->
             INT8`` reads weights with a scale for each channel.
-        min_runtime_version: what the converter wrote, which is not to be trusted (empty or wrong for several formats).
     """
 
     path: Path
@@ -78,5 +77,4 @@ class TFLiteModel:
     operators: tuple[OperatorUse, ...]
     tensor_types: tuple[tuple[str, int], ...]
     float_operators: tuple[FloatOperator, ...]
-    min_runtime_version: str
     signatures: tuple[str, ...] = ()

@@ -124,7 +124,7 @@ def job_report(*runs: RunReport, job_id: str = "job-1", facts: DeviceFacts | Non
 
 
 def tflite_model(sha256: str = "cd" * 32, size_bytes: int = 30_000) -> TFLiteModel:
-    return TFLiteModel(Path("digits.tflite"), sha256, size_bytes, (), (), (), (), (), "")
+    return TFLiteModel(Path("digits.tflite"), sha256, size_bytes, (), (), (), (), ())
 
 
 def result(

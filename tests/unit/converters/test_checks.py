@@ -70,7 +70,6 @@ def model_with(inputs: str, outputs: str, float_operators: tuple[FloatOperator, 
         operators=(),
         tensor_types=(),
         float_operators=float_operators,
-        min_runtime_version="",
     )
 
 

@@ -29,7 +29,6 @@ def model_with(
         signatures=signatures,
         tensor_types=tuple((name, 3) for name in types),
         float_operators=(),
-        min_runtime_version="",
     )
 
 

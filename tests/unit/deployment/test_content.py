@@ -50,7 +50,7 @@ def device_with(store: MemoryStore, **more: Any) -> Device:
 
 def model_of(content: bytes, path: Path) -> TFLiteModel:
     path.write_bytes(content)
-    return TFLiteModel(path, hashlib.sha256(content).hexdigest(), len(content), (), (), (), (), (), "")
+    return TFLiteModel(path, hashlib.sha256(content).hexdigest(), len(content), (), (), (), (), ())
 
 
 def test_a_model_is_stored_under_its_hash_and_progress_names_it(tmp_path: Path) -> None:

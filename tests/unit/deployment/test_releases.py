@@ -92,7 +92,7 @@ def test_a_model_that_the_board_refuses_leaves_the_old_release(board: Device, tm
     path = tmp_path / "cut.tflite"
     path.write_bytes(truncated)
     cut = TFLiteModel(
-        path, hashlib.sha256(truncated).hexdigest(), len(truncated), good.inputs, good.outputs, (), (), (), ""
+        path, hashlib.sha256(truncated).hexdigest(), len(truncated), good.inputs, good.outputs, (), (), ()
     )
     with pytest.raises(DeploymentError, match=r"cut\.tflite was not activated.*golden inputs failed.*still in use"):
         release(board, cut)
@@ -149,7 +149,7 @@ def test_a_program_on_the_board_finds_all_that_it_needs_in_the_manifest(board: D
 
 def test_the_manifest_says_how_to_feed_the_model() -> None:
     tensor = TensorSpec("image", 0, "int8", (1, 8, 8, 1), 0.5, -3)
-    model = TFLiteModel(Path("m.tflite"), "ab", 10, (tensor,), (), (), (), (), "")
+    model = TFLiteModel(Path("m.tflite"), "ab", 10, (tensor,), (), (), (), ())
     runtime = Runtime("ai-edge-litert", "2.1.6", "3.11.2", "2.2.6", "/usr/bin/python3")
     report = {"recipe": {"name": "int8"}, "recipe_id": "r1", "input_spec": {"labels": ["0"]}, "seed": 3}
     manifest = manifest_of(model, runtime, report)

@@ -25,7 +25,7 @@ INDEX = TensorSpec("index", 0, "int64", (1,), None, None)
 
 
 def model_with(*outputs: TensorSpec) -> TFLiteModel:
-    return TFLiteModel(Path("m.tflite"), "", 0, (), outputs, (), (), (), "")
+    return TFLiteModel(Path("m.tflite"), "", 0, (), outputs, (), (), ())
 
 
 def goldens(*host: Any, reference: tuple[Any, ...] | None = None) -> Goldens:
