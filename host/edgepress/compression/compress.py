@@ -36,6 +36,7 @@ from edgepress.compression.recipe import (
     identity_of,
     recipe_id,
 )
+from edgepress.compression.recovery import learning_rate_of
 from edgepress.compression.report import CompressionReport
 from edgepress.compression.steps import Judge, Step, StepContext, StepEntry, channel_multiple
 from edgepress.data import InputSpec, TrainingData
@@ -65,7 +66,7 @@ STEPS: dict[tuple[str, str], Step] = {
     ("quantize", "ladder"): climb_ladder,
     ("distill", ""): distill,
 }
-_CHECKPOINT_VERSION = 5  # raise it when a step computes something else from the same settings
+_CHECKPOINT_VERSION = 6  # raise it when a step computes or records something else from the same settings
 
 
 @dataclass(frozen=True)
@@ -210,9 +211,10 @@ def _run(before: _State, settings: StepSettings, context: StepContext) -> tuple[
     outcome = STEPS[settings.kind, _word(settings)](before.model, settings, context)
     duration_s = time.monotonic() - started
     after = _measured(outcome.model, context, f"after the step {settings.kind}")
+    rate = {"learning_rate": learning_rate_of(settings, context.objective)} if settings.epochs else {}
     entry = StepEntry(
         kind=settings.kind,
-        settings={**settings.model_dump(mode="json", exclude_none=True), **outcome.choices},
+        settings={**settings.model_dump(mode="json", exclude_none=True), **rate, **outcome.choices},
         changed=outcome.changed,
         skipped=outcome.skipped,
         parameters_before=before.cost.parameters,

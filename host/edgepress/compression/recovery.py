@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgepress.compression.recipe import FactorizeStep, PruneStep, QuantizeStep
+from edgepress.compression.recipe import FactorizeStep, PruneStep, QuantizeStep, StepSettings
 from edgepress.compression.steps import StepContext
 from edgepress.training.batchnorm import reestimate_batchnorm
 from edgepress.training.fit import FineTuned, fine_tune
+from edgepress.training.objective import Objective
+
+INT8_LEARNING_RATE_SHARE = 0.1  # of the one that the model was trained with: weights move by steps of int8, not farther
 
 
 def recover(
@@ -37,7 +40,7 @@ def recover(
         context.data,
         context.objective,
         epochs=epochs,
-        learning_rate=settings.learning_rate,
+        learning_rate=learning_rate_of(settings, context.objective),
         patience=settings.patience,
         guidance=context.guidance() if context.guidance is not None else None,
         callbacks=callbacks,
@@ -46,3 +49,9 @@ def recover(
         progress=context.progress,
         description=description,
     )
+
+
+def learning_rate_of(settings: StepSettings, objective: Objective) -> float:
+    """The learning rate that a step's training begins with: its own, else the compiled one, or a share of that."""
+    share = INT8_LEARNING_RATE_SHARE if isinstance(settings, QuantizeStep) else 1.0
+    return settings.learning_rate or share * objective.learning_rate

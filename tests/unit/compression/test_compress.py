@@ -117,6 +117,17 @@ def test_the_report_is_json_with_every_default_and_choice_filled_in(model, datas
     assert len(report.recipe_id) == 12
 
 
+def test_the_report_says_the_learning_rate_that_a_step_trained_with_where_the_recipe_left_it_out():
+    data = blobs(shape=(6,))
+    model = compiled(made(dense_net), learning_rate=2e-3)
+    untrained, trained = (PruneStep(kind="prune", structure="weights", sparsity=0.5, epochs=n) for n in (0, 1))
+
+    report = compressed(model, data, untrained, trained).report
+
+    rates = [entry.settings.get("learning_rate") for entry in report.entries]
+    assert rates == [None, pytest.approx(2e-3)]
+
+
 def test_a_second_call_takes_over_what_the_first_one_did(model, dataset, tmp_path, steps_run):
     first = compressed(model, dataset, PRUNE, FACTORIZE, checkpoints=tmp_path)
     second = compressed(model, dataset, PRUNE, FACTORIZE, checkpoints=tmp_path)

@@ -12,6 +12,7 @@ from edgepress.compression.distillation.students import scaled
 from edgepress.compression.distillation.teachers import compared_layers, lessons_of
 from edgepress.compression.graph.rebuild import copy_of
 from edgepress.compression.recipe import DistillStep, Scale
+from edgepress.compression.recovery import learning_rate_of
 from edgepress.compression.steps import Change, Skip, StepContext, StepOutcome
 from edgepress.errors import CompressionError
 from edgepress.models import load_model, model_sha256
@@ -31,7 +32,7 @@ def distill(model: Any, settings: DistillStep, context: StepContext) -> StepOutc
         context.data,
         context.objective,
         epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
+        learning_rate=learning_rate_of(settings, context.objective),
         patience=settings.patience,
         guidance=_guidance(teachers, settings, context, student),
         seed=context.seed,

@@ -19,7 +19,6 @@ from edgepress.compression.recipe import QuantizeStep
 from edgepress.compression.recovery import recover
 from edgepress.compression.steps import Change, StepContext, StepOutcome
 
-LEARNING_RATE_SHARE = 0.1  # of the one that the model was trained with: weights move by steps of int8, not farther
 _FOLLOWING = 0.8  # share of the epochs in which ranges follow the batches
 
 
@@ -34,16 +33,15 @@ def quantize_aware(model: Any, settings: QuantizeStep, context: StepContext) -> 
     """Train a model for int8."""
     annotated, ranged = _ranged(model, context)
     assert settings.epochs is not None  # filled in by the recipe for this method
-    rate = settings.learning_rate or LEARNING_RATE_SHARE * context.objective.learning_rate
     tuned = recover(
         ranged,
-        settings.model_copy(update={"learning_rate": rate}),
+        settings,
         context,
         "Training for int8",
         callbacks=[FreezeRanges(math.ceil(_FOLLOWING * settings.epochs))],
     )
     outcome = _outcome(tuned.model, annotated, context)
-    return dataclasses.replace(outcome, notes=(tuned.summary,), choices={"learning_rate": rate})
+    return dataclasses.replace(outcome, notes=(tuned.summary,))
 
 
 class FreezeRanges(keras.callbacks.Callback):  # type: ignore[misc]

@@ -10,6 +10,7 @@ from edgepress.compression.pruning.weights import prune_weights
 from edgepress.compression.quantization.annotate import fake_quants
 from edgepress.compression.quantization.qat import quantize_aware, set_ranges_in_model
 from edgepress.compression.recipe import PruneStep, QuantizeStep, parse_recipe
+from edgepress.compression.recovery import learning_rate_of
 from edgepress.conversion import convert_model
 from edgepress.errors import CompressionError
 from edgepress.training.evaluate import predict
@@ -67,11 +68,10 @@ def test_training_moves_weights_and_ranges_and_keeps_names(trained):
 
 
 def test_a_tenth_of_the_learning_rate_of_the_training_before_is_the_default():
-    model = made(small_cnn)
+    objective = context(made(small_cnn)).objective
 
-    outcome = quantize_aware(model, step(epochs=0), context(model))
-
-    assert outcome.choices["learning_rate"] == pytest.approx(3e-4)
+    assert learning_rate_of(step(epochs=1), objective) == pytest.approx(3e-4)
+    assert learning_rate_of(step(epochs=1, learning_rate=0.5), objective) == 0.5
 
 
 @pytest.mark.parametrize("block", [None, "1x4"])
