@@ -18,7 +18,7 @@ from edgepress.compression.distillation.step import check_files, distill, guidan
 from edgepress.compression.factorization.step import factorize
 from edgepress.compression.graph.reader import read
 from edgepress.compression.graph.rebuild import copy_of
-from edgepress.compression.pruning.keep import check_patterns
+from edgepress.compression.pruning.keep import check_patterns, first_kept
 from edgepress.compression.pruning.layers import prune_layers
 from edgepress.compression.pruning.removal import prune_channels
 from edgepress.compression.pruning.weights import prune_weights
@@ -137,6 +137,7 @@ def compress(
     if unlike is not None:
         progress.note(unlike)
     entries: list[StepEntry] = []
+    left_out: set[str] = set()
     for number, settings in enumerate(recipe.step, start=1):
         teaching = _teaching(recipe.step[number:])
         asked = judge.device if judge is not None and asks_the_device(settings) else None
@@ -144,14 +145,17 @@ def compress(
         guidance = cache(partial(guidance_of, teaching, context, model)) if teaching else None
         context = dataclasses.replace(context, guidance=guidance)
         checkpoint = store.load(number, settings.kind, key)
+        before = state.model
         if checkpoint is None:
-            checkpoint, state = _run(state, settings, context)
+            checkpoint, state = _run(state, settings, context, left_out)
             store.save(number, settings.kind, key, checkpoint)
         else:
             progress.note(f"step {number} ({settings.kind}) was done before and is taken over")
             state = _as_recorded(checkpoint)
         context = dataclasses.replace(context, conversion=checkpoint.conversion)
         entries.append(checkpoint.entry)
+        if isinstance(settings, PruneStep) and settings.structure == "layers":
+            left_out |= read(before).layers().keys() - read(state.model).layers().keys()
     resolved = _resolve(data.input_spec, entries, context.conversion)
     report = CompressionReport(
         recipe_name=recipe.name,
@@ -205,10 +209,17 @@ def _teaching(following: Sequence[StepSettings]) -> DistillStep | None:
     return step if step is not None and step.student is None and not step.mutual else None
 
 
-def _run(before: _State, settings: StepSettings, context: StepContext) -> tuple[Checkpoint, _State]:
-    """Run one step and measure around it."""
+def _run(
+    before: _State, settings: StepSettings, context: StepContext, left_out: Collection[str]
+) -> tuple[Checkpoint, _State]:
+    """Run one step and measure around it.
+
+    Args:
+        left_out: layers that are gone since earlier steps left blocks out: to keep them is no mistake.
+    """
     started = time.monotonic()
-    outcome = STEPS[settings.kind, _word(settings)](before.model, settings, context)
+    given, idle = _without_idle_patterns(settings, before.model, left_out)
+    outcome = STEPS[settings.kind, _word(settings)](before.model, given, context)
     duration_s = time.monotonic() - started
     after = _measured(outcome.model, context, f"after the step {settings.kind}")
     rate = {"learning_rate": learning_rate_of(settings, context.objective)} if settings.epochs else {}
@@ -224,10 +235,21 @@ def _run(before: _State, settings: StepSettings, context: StepContext) -> tuple[
         metric_before=before.metric,
         metric_after=after.metric,
         duration_s=duration_s,
-        notes=outcome.notes,
+        notes=(*outcome.notes, *(f"keep: {one!r} means layers that an earlier step left out" for one in idle)),
         largest_difference=outcome.largest_difference,
     )
     return Checkpoint(outcome.model, entry, outcome.conversion), after
+
+
+def _without_idle_patterns(
+    settings: StepSettings, model: Any, left_out: Collection[str]
+) -> tuple[StepSettings, tuple[str, ...]]:
+    """Settings without the patterns of ``keep`` that mean nothing but layers that were left out, and these patterns."""
+    if not left_out or not isinstance(settings, PruneStep | FactorizeStep):
+        return settings, ()
+    names = read(model).layers()
+    idle = tuple(one for one in settings.keep if first_kept([one], left_out) and not first_kept([one], names))
+    return settings.model_copy(update={"keep": tuple(one for one in settings.keep if one not in idle)}), idle
 
 
 def _word(settings: StepSettings) -> str:

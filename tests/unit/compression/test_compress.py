@@ -301,6 +301,18 @@ def test_a_pattern_that_means_no_layer_is_found_before_the_training_of_earlier_s
     assert steps_run == []
 
 
+def test_a_pattern_may_mean_a_layer_that_an_earlier_step_left_out(model, dataset):
+    layers_gone = PruneStep(kind="prune", structure="layers", sparsity=0.9, epochs=0)
+    keep = PRUNE.model_copy(update={"keep": ("wide", "head")})
+
+    report = compressed(model, dataset, layers_gone, keep).report
+
+    assert "wide" in report.entries[0].changed[0].what
+    assert report.entries[1].notes[-1] == "keep: 'wide' means layers that an earlier step left out"
+    assert report.entries[1].settings["keep"] == ["wide", "head"]
+    assert "head" not in report.entries[1].settings["filters"]
+
+
 def test_a_pattern_may_mean_a_layer_that_an_earlier_step_makes(model, dataset, steps_run):
     made_by_it = PRUNE.model_copy(update={"keep": ("*_low_rank",)})
 
