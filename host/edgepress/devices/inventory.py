@@ -152,7 +152,11 @@ class Inventory:
         values = config.model_dump(exclude={"name"}, exclude_defaults=True)
 
         def change(document: tomlkit.TOMLDocument) -> None:
-            document.setdefault("devices", tomlkit.table(is_super_table=True))[config.name] = values
+            devices = document.setdefault("devices", tomlkit.table(is_super_table=True))
+            table = devices.setdefault(config.name, {})  # changed key by key: its comments stay
+            for key in table.keys() - values.keys():
+                del table[key]
+            table.update(values)
 
         self._change(change)
 

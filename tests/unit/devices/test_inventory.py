@@ -148,6 +148,25 @@ class TestChanging:
         Inventory.load(file).add(DeviceConfig(name="pi4", target="pi@10.0.0.4"))
         assert Inventory.load(file).device("pi4") == DeviceConfig(name="pi4", target="pi@10.0.0.4")
 
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (
+                '[devices.pi4]  # at home\n# asked for by Ann\ntarget = "a"  # till June\nhome = "/x"\n# the end\n',
+                '[devices.pi4]  # at home\n# asked for by Ann\ntarget = "b"  # till June\n# the end\n',
+            ),
+            ('[devices]\npi4 = {target = "a", home = "/x"}  # one\n', '[devices]\npi4 = {target = "b" }  # one\n'),
+        ],
+    )
+    def test_adding_again_keeps_the_comments_in_its_table(self, tmp_path: Path, before: str, after: str) -> None:
+        path = tmp_path / "devices.toml"
+        path.write_text("schema = 1\n" + before)
+        Inventory.load(path).add(DeviceConfig(name="pi4", target="b", runtime="tflite-runtime"))
+        text = path.read_text()
+        assert Inventory.load(path).device("pi4") == DeviceConfig(name="pi4", target="b", runtime="tflite-runtime")
+        Inventory.load(path).add(DeviceConfig(name="pi4", target="b"))
+        assert path.read_text() == "schema = 1\n" + after, text
+
     def test_removing_takes_a_device_out_of_its_groups_too(self, file: Path) -> None:
         Inventory.load(file).remove("pi4")
         inventory = Inventory.load(file)
