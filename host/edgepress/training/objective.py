@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from edgepress.data import Dataset
 from edgepress.errors import MetricError
 from edgepress.training.metrics import METRICS, metric_named
 from edgepress.training.settings import Training, identity_of
-
-if TYPE_CHECKING:
-    from edgepress.compression.graph.reader import Graph, TensorRef
 
 OutputKind = Literal["probabilities", "logits", "sigmoid", "binary logits", "values"]
 """What numbers an output holds: softmax, scores before softmax, sigmoid, scores before sigmoid, or plain values."""
@@ -46,10 +43,6 @@ _METRIC_OF_KIND: dict[OutputKind, str] = {
 }
 _VALUE_LOSSES = ("error", "mse", "mae", "mape", "msle", "huber", "logcosh", "cosine", "poisson")
 _DEFAULT_LEARNING_RATE = 1e-3
-_PASSED_OVER = (
-    *("Reshape", "Flatten", "Squeeze", "ExpandDims", "Permute", "Transpose", "Concatenate", "GetItem"),
-    *("Identity", "Cast", "FakeQuant"),  # the last one rounds what the layer before it makes
-)
 
 
 @dataclass(frozen=True)
@@ -169,16 +162,14 @@ def last_activations(model: Any) -> list[str]:
     from edgepress.compression.graph.reader import read
 
     graph = read(model)
-    return [_last_activation(graph, ref) for ref in graph.outputs]
+    return [" and ".join(sorted({_activation(node.operation) for node in graph.makers(ref)})) for ref in graph.outputs]
 
 
-def _last_activation(graph: Graph, ref: TensorRef) -> str:
-    node = graph.nodes[ref.node]
-    kind = type(node.operation).__name__
-    activation = str(getattr(getattr(node.operation, "activation", None), "__name__", "linear"))
-    if kind in _PASSED_OVER or (kind == "Activation" and activation == "linear"):
-        return " and ".join(sorted({_last_activation(graph, given) for given in node.inputs}))
-    return kind.lower() if kind in ("Softmax", "Sigmoid") else activation  # the layer, or the operation
+def _activation(operation: Any) -> str:
+    kind = type(operation).__name__
+    if kind in ("Softmax", "Sigmoid"):  # the layer, or the operation
+        return kind.lower()
+    return str(getattr(getattr(operation, "activation", None), "__name__", "linear"))
 
 
 def _name_of(loss: Any) -> str:

@@ -44,6 +44,19 @@ def test_a_mistake_is_one_in_float64_too():
         prove(model_of(lambda x: ops.multiply(x, 1.01)), model_of(lambda x: ops.multiply(x, 1.0)))
 
 
+@pytest.mark.parametrize("squash", [layers.Softmax, lambda: layers.Activation("softmax"), lambda: ops.softmax])
+@pytest.mark.parametrize(
+    "behind", [[], [layers.Dropout(0.5), layers.Reshape((3, 1)), lambda x: ops.concatenate([x, x])]]
+)
+def test_no_softmax_hides_a_mistake_wherever_its_numbers_are_moved(squash, behind):
+    smaller, whole = (
+        model_of(lambda x, by=by: ops.multiply(x[:, :3], by), squash(), *behind) for by in (1010.0, 1000.0)
+    )
+    with pytest.raises(CompressionError, match=r"differs by 0\.01 of the largest logit"):
+        prove(smaller, whole)
+    assert float(np.max(whole(np.ones((1, 4))))) == pytest.approx(1 / 3)  # it squashes as before
+
+
 def test_what_computes_in_float32_only_is_judged_by_that():
     with pytest.raises(CompressionError, match="of the largest logit"):
         prove(model_of(Float32Only()), model_of(lambda x: ops.multiply(x, 1.0)))

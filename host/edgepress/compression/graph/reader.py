@@ -19,6 +19,11 @@ from edgepress.errors import ModelError
 
 Shape = tuple[int | None, ...]
 
+_MOVING = (
+    *("Reshape", "Flatten", "Squeeze", "ExpandDims", "Permute", "Transpose", "Concatenate", "GetItem"),
+    *("Identity", "Cast", "Dropout", "FakeQuant"),  # the last one rounds what the layer before it makes
+)
+
 
 @dataclass(frozen=True)
 class TensorRef:
@@ -79,6 +84,17 @@ class Graph:
     def consumers(self, node: Node) -> tuple[Node, ...]:
         """Nodes that read an output of ``node``, once each, in order."""
         return tuple(other for other in self.nodes if any(ref.node == node.index for ref in other.inputs))
+
+    def makers(self, ref: TensorRef) -> Iterator[Node]:
+        """Nodes that compute the numbers of a tensor: what only moves them, or puts them together, is passed over."""
+        node = self.nodes[ref.node]
+        kind = type(node.operation)
+        is_linear = kind is keras.layers.Activation and node.operation.activation is keras.activations.linear
+        if kind.__name__ in _MOVING or is_linear:
+            for given in node.inputs:
+                yield from self.makers(given)
+        else:
+            yield node
 
     def calls(self, name: str) -> tuple[Node, ...]:
         """All nodes of the operation called ``name``: more than one when it is shared."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepress.compression.graph.channels import Alive, Binding
-from edgepress.compression.graph.reader import Graph, Shape
+from edgepress.compression.graph.reader import Graph, Shape, read
 from edgepress.compression.graph.rebuild import in_double, reconfigured
 from edgepress.data import Split
 from edgepress.errors import CompressionError
@@ -96,10 +96,10 @@ def random_inputs(model: Any, seed: int = 0) -> list[NDArray[Any]]:
 
 
 def logits(model: Any, inputs: list[NDArray[Any]]) -> list[NDArray[np.floating[Any]]]:
-    """Return the outputs of a model before a softmax or sigmoid at its end, in model order; float32, or float64."""
-    tensors = [_before_activation(tensor) for tensor in model.outputs]
-    view = keras.Model(list(model.inputs), tensors)
-    with _linear({tensor._keras_history.operation for tensor in tensors}):
+    """Return the outputs of a model without a softmax or sigmoid at its end, in model order; float32, or float64."""
+    graph = read(model)
+    view = keras.Model(list(model.inputs), list(model.outputs))
+    with _unsquashed({node.operation for ref in graph.outputs for node in graph.makers(ref)}):
         outputs = view([keras.ops.convert_to_tensor(x) for x in inputs], training=False)
     arrays = [np.asarray(output) for output in keras.tree.flatten(outputs)]
     return [array if array.dtype == np.float64 else array.astype(np.float32) for array in arrays]
@@ -185,25 +185,24 @@ class OverTheRest(keras.layers.Layer):  # type: ignore[misc]
         return keras.ops.take(with_zero, self._places, -1)
 
 
-def _before_activation(tensor: Any) -> Any:
-    operation = tensor._keras_history.operation
-    if type(operation) in (keras.layers.Softmax, keras.layers.Activation):
-        return operation.input
-    return tensor
-
-
 @contextmanager
-def _linear(layers: set[Any]) -> Iterator[None]:
-    """Take away the activations of layers that squash, for as long as the block runs."""
-    squashing = {
-        layer: layer.activation
-        for layer in layers
-        if getattr(layer, "activation", None) in (keras.activations.softmax, keras.activations.sigmoid)
+def _unsquashed(operations: set[Any]) -> Iterator[None]:
+    """Take away the activations of operations that squash, for as long as the block runs."""
+    activations = {
+        operation: operation.activation
+        for operation in operations
+        if type(operation) is keras.layers.Activation
+        or getattr(operation, "activation", None) in (keras.activations.softmax, keras.activations.sigmoid)
     }
+    bare = [operation for operation in operations if type(operation).__name__ in ("Softmax", "Sigmoid")]
     try:
-        for layer in squashing:
-            layer.activation = keras.activations.linear
+        for operation in activations:
+            operation.activation = keras.activations.linear
+        for operation in bare:
+            operation.call = lambda inputs, **_: inputs
         yield
     finally:
-        for layer, activation in squashing.items():
-            layer.activation = activation
+        for operation, activation in activations.items():
+            operation.activation = activation
+        for operation in bare:
+            del operation.call
