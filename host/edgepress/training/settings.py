@@ -22,7 +22,7 @@ class Training:
         optimizer: a Keras optimizer; its learning rate is where fine-tuning starts, unless a recipe says another.
         batch_size: of fine-tuning.
         augmentation: changes a batch of training inputs (a tensor; a tuple of several inputs), each time anew: a Keras
-            layer or a function of TensorFlow's.
+            layer, which draws by the seed, or a function of TensorFlow's, whose ``tf.random`` does not.
         mixed_precision: compute in half precision, for GPUs; weights stay float32.
         logs: a folder that gets a table (CSV) and TensorBoard's curves of every training.
     """
