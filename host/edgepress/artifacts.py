@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 FILES = ("model.keras", "model.tflite", "goldens.npys", "report.json")
 _SCHEMA = 3
+_MAKERS = ("tensorflow", "keras", "ai-edge-quantizer", "ai-edge-litert")  # of models, files, and goldens
 _TRIED = 16  # inputs for a conversion that only has to succeed
 
 
@@ -201,8 +202,8 @@ def make_artifact(
     """Compress a model by a recipe and convert it, or return what an earlier call made of the same things.
 
     The same things: the model's name and content, the code named by ``--import``, the data's content and meaning, the
-    recipe, metric and seed, what ``training`` says, the versions of edgepress and of TensorFlow, the number of channels
-    that fill the device's kernels, and the device where the recipe asks one.
+    recipe, metric and seed, what ``training`` says, the code of edgepress, the versions of TensorFlow and of what else
+    makes or runs files, the number of channels that fill its kernels, and the device where the recipe asks one.
     """
     code = list(source.code)
     if metric is not None and ":" in metric:
@@ -226,7 +227,8 @@ def make_artifact(
             "training": training.identity(),
             "channel_multiple": channel_multiple(judge, recipe.convert.format),
             "judged": judge.device if judge is not None and recipe.asks_the_device else None,
-            "versions": [_version("edgepress"), _version("tensorflow"), _version("keras")],
+            "our_code": [source_sha256(package) for package in ("edgepress", "edgepress_converters")],
+            "versions": [_version(package) for package in _MAKERS],
         }
     )
     directory = cache / "artifacts" / f"{recipe.name}-{key[:16]}"

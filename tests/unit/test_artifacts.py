@@ -88,6 +88,22 @@ def test_changed_code_of_custom_layers_makes_another_artifact_and_takes_over_no_
     assert before[1] != after[1]
 
 
+@pytest.mark.parametrize("changed", ["edgepress", "edgepress_converters"])
+def test_changed_code_of_our_own_makes_another_artifact_though_the_version_is_the_same(made_in, monkeypatch, changed):
+    before = made_in()
+    source = artifacts.source_sha256
+    monkeypatch.setattr(artifacts, "source_sha256", lambda name: "new" if name == changed else source(name))
+    assert before[0] != made_in()[0]
+
+
+@pytest.mark.parametrize("changed", ["tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer"])
+def test_another_version_of_what_makes_and_runs_files_makes_another_artifact(made_in, monkeypatch, changed):
+    before = made_in()
+    version = artifacts.metadata.version
+    monkeypatch.setattr(artifacts.metadata, "version", lambda name: "99" if name == changed else version(name))
+    assert before[0] != made_in()[0]
+
+
 @pytest.fixture
 def artifact(tmp_path):
     """A whole artifact on disk."""

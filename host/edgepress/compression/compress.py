@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from edgepress.compression.checkpoints import Checkpoint, Checkpoints, key_of, model_fingerprint
@@ -278,6 +279,8 @@ def _origin(context: StepContext, keep: bool) -> dict[str, Any]:
     """What a checkpoint depends on beside the steps' settings; empty where none are kept, since it reads all data."""
     if not keep:
         return {}
+    import tensorflow
+
     splits = (context.data.train, context.data.val)
     return {
         "model": model_fingerprint(context.original),
@@ -287,6 +290,7 @@ def _origin(context: StepContext, keep: bool) -> dict[str, Any]:
         "conversion": dataclasses.asdict(context.conversion),
         "channel_multiple": channel_multiple(context.judge, context.conversion.format),
         "seed": context.seed,
+        "versions": [keras.__version__, tensorflow.__version__],
     }
 
 

@@ -182,13 +182,15 @@ def test_the_report_has_the_scores_of_each_class_by_its_name(model):
     assert sum(one.samples for one in classes) == len(named.val)
 
 
-@pytest.mark.parametrize("change", ["seed", "data", "model", "objective", "optimizer"])
-def test_nothing_is_taken_over_where_the_origin_differs(change, model, dataset, tmp_path, steps_run):
+@pytest.mark.parametrize("change", ["seed", "data", "model", "objective", "optimizer", "version"])
+def test_nothing_is_taken_over_where_the_origin_differs(change, model, dataset, tmp_path, steps_run, monkeypatch):
     compressed(model, dataset, PRUNE, checkpoints=tmp_path)
 
     other_model = compiled(made(residual_cnn, seed=1)) if change == "model" else model
     other_data = blobs(seed=1) if change == "data" else dataset
     objective = objective_of(model, dataset)
+    if change == "version":
+        monkeypatch.setattr("tensorflow.__version__", "99")
     if change == "objective":
         objective = dataclasses.replace(objective, learning_rate=1e-4)
     elif change == "optimizer":  # of the same class
