@@ -12,7 +12,6 @@ the table is written. Resumable: what has a line is not done again.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import platformdirs
+from resumable import Line, add_line, add_missing, read_lines
 from runtime_venvs import RUNTIMES, python_with
 
 from edgepress.conversion import translated
@@ -87,38 +87,34 @@ def build(name: str) -> tuple[Any, np.ndarray[Any, Any]]:
     return model, images
 
 
-def one(name: str, deadline: float) -> None:
+def one(name: str, seconds: float) -> None:
     """Convert a model in every format, and run the files in every runtime."""
     from edgepress_converters.export import export_saved_model
 
+    deadline = time.monotonic() + seconds
     folder = CACHE / name
     folder.mkdir(parents=True, exist_ok=True)
-    known = {line["case"] for line in read_lines() if line["model"] == name}
     model, images = build(name)
     inputs = (images[CALIBRATION:],)
     with WorkerPool() as pool, tempfile.TemporaryDirectory() as scratch:
-        export_saved_model(model, Path(scratch) / "saved_model")
-        for number, (case, options) in enumerate(CASES.items()):
-            if case in known:
-                continue
-            if time.monotonic() > deadline:
-                return
-            started = time.monotonic()
-            line: dict[str, Any] = {"model": name, "case": case}
+        saved_model = Path(scratch) / "saved_model"
+        export_saved_model(model, saved_model)
+
+        def measured(case: str) -> Line:
+            line: Line = {"model": name, "case": case}
+            target = folder / f"{list(CASES).index(case)}.tflite"
             try:
                 with translated():
-                    file = pool.convert(
-                        Path(scratch) / "saved_model", folder / f"{number}.tflite", options, (images[:CALIBRATION],)
-                    )
+                    file = pool.convert(saved_model, target, CASES[case], (images[:CALIBRATION],))
                 answers = [run_file(file, inputs, pool, delegate=delegate) for delegate in ("default", "none")]
                 goldens = Goldens(inputs, None, answers[0], answers[1])
             except EdgepressError as error:
-                record({**line, "not_converted": str(error)[:400]})
-                continue
+                return {**line, "not_converted": str(error)[:400]}
             line |= {"sha256": file.sha256, "bytes": file.size_bytes}
             line |= {"operators": [(use.name, use.version) for use in file.operators], "types": file.tensor_types}
-            line |= {"signatures": file.signatures}
-            record({**line, "runtimes": outcomes(file, goldens), "seconds": round(time.monotonic() - started, 1)})
+            return {**line, "signatures": file.signatures, "runtimes": outcomes(file, goldens)}
+
+        add_missing(LINES, CASES, known_cases(name), measured, deadline - time.monotonic(), None)
 
 
 def outcomes(file: Any, goldens: Goldens) -> dict[str, str]:
@@ -141,32 +137,24 @@ def outcomes(file: Any, goldens: Goldens) -> dict[str, str]:
     return found
 
 
-def read_lines() -> list[dict[str, Any]]:
-    """What is known so far."""
-    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
-
-
-def record(line: dict[str, Any]) -> None:
-    """Keep a line."""
-    with LINES.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    sys.stderr.write(f"{line}\n")
+def known_cases(name: str) -> set[str]:
+    """Of a model, what has a line."""
+    return {line["case"] for line in read_lines(LINES, None) if line["model"] == name}
 
 
 def run(seconds: float) -> None:
     """Do what has no line yet, each model in a process of its own, until the time is over."""
     deadline = time.monotonic() + seconds
     for name in MODELS:
-        known = {line["case"] for line in read_lines() if line["model"] == name}
         left = deadline - time.monotonic()
-        if known >= CASES.keys() or left <= 0:
+        if known_cases(name) >= CASES.keys() or left <= 0:
             continue
         ended = subprocess.run([sys.executable, __file__, "one", name, "--seconds", f"{left:.0f}"], check=False)
         if ended.returncode:
-            missing = next(
-                case for case in CASES if case not in {line["case"] for line in read_lines() if line["model"] == name}
-            )
-            record({"model": name, "case": missing, "not_converted": f"the process ended with {ended.returncode}"})
+            known = known_cases(name)
+            missing = next(case for case in CASES if case not in known)
+            why = f"the process ended with {ended.returncode}"
+            add_line(LINES, {"model": name, "case": missing, "not_converted": why})
 
 
 def guard(line: dict[str, Any], runtime: str) -> str:
@@ -187,7 +175,7 @@ def guard(line: dict[str, Any], runtime: str) -> str:
 
 def table() -> None:
     """Write what is known as Markdown."""
-    lines = [line for line in read_lines() if line["case"] in CASES]
+    lines = [line for line in read_lines(LINES, None) if line["case"] in CASES]
     ran = [line for line in lines if "runtimes" in line]
     names = [f"{name} {version}" for name, version in RUNTIMES]
     judged = [(line, name, line["runtimes"][name], guard(line, name)) for line in ran for name in names]
@@ -259,7 +247,7 @@ def main() -> None:
     if arguments.command == "run":
         run(arguments.seconds)
     elif arguments.command == "one":
-        one(arguments.model, time.monotonic() + arguments.seconds)
+        one(arguments.model, arguments.seconds)
     else:
         table()
 

@@ -67,10 +67,14 @@ def add_missing(
         if time.monotonic() > deadline or (stop_file is not None and stop_file.exists()):
             return
         started = time.monotonic()
-        line = {**measure(key), "seconds": round(time.monotonic() - started, 1)}
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        sys.stderr.write(f"{line}\n")
+        add_line(path, {**measure(key), "seconds": round(time.monotonic() - started, 1)})
+
+
+def add_line(path: Path, line: Line) -> None:
+    """Append a line, and show it."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    sys.stderr.write(f"{line}\n")
 
 
 def read_lines(path: Path, task: str | None = SHA256[:12]) -> list[Line]:
