@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_cache_path
 from subjects import digits, mobilenet, tiny
@@ -73,8 +73,9 @@ def agent_samples(device: Device, model: TFLiteModel, subject: Subject, threads:
     """One worker process of the agent, by a plan that ships; without a name by one that does nothing but time."""
     plan = BenchmarkPlan("one-process", 1, subject.warmup, 0, subject.runs, 0, 60 * 10**9, 0, 120.0, 300.0)
     if name is not None:
-        lengths = {"processes": 1, "max_processes": None, "target_half_width": None, "warmup_min_runs": subject.warmup}
-        lengths |= {"warmup_min_ns": 0, "min_runs": subject.runs, "min_duration_ns": 0, "max_duration_ns": 60 * 10**9}
+        lengths: dict[str, Any] = {"processes": 1, "max_processes": None, "target_half_width": None}
+        lengths |= {"warmup_min_runs": subject.warmup, "warmup_min_ns": 0}
+        lengths |= {"min_runs": subject.runs, "min_duration_ns": 0, "max_duration_ns": 60 * 10**9}
         between = min(PLANS[name].untimed_between_ns, 50_000_000)  # of `sustained`: the load alone, without the wait
         plan = replace(PLANS[name], **lengths, untimed_between_ns=between)
     report = session.measure(device, [model], plan, threads=threads)

@@ -26,6 +26,7 @@ from tasks.nets import EPOCHS, OBJECTIVE, residual, trained
 from tasks.strokes import COUNTS, SHA256
 
 if TYPE_CHECKING:
+    from edgepress.compression.recipe_tables import Signal
     from edgepress.data import Split, TrainingData
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,7 +38,7 @@ SEEDS = (0, 1, 2)
 WIDTH = 0.5
 TEACHER, ALONE = "the teacher", "alone"
 BORN_AGAIN, MUTUAL = "response, of its like", "response, mutual"
-SIGNALS: dict[str, dict[str, float]] = {
+SIGNALS: dict[str, dict[Signal, float]] = {
     "response": {"response": 1.0},
     "hint": {"hint": 1.0},
     "attention": {"attention": 1.0},

@@ -32,7 +32,7 @@ from edgepress.models import import_keras, load_model
 from edgepress.verification.goldens import make_goldens
 from edgepress.verification.output_check import check_outputs
 from edgepress.verification.reference import to_real
-from edgepress_converters.options import FORMATS, ConversionOptions
+from edgepress_converters.options import FORMATS, ConversionOptions, Format
 from edgepress_converters.pool import WorkerPool
 
 SAMPLES = 8
@@ -146,7 +146,7 @@ class Comparison:
             for subject in made:
                 list(self.compare(subject, name))
 
-    def compare(self, subject: Subject, name: str) -> Iterator[tuple[int, str, Any, Any]]:
+    def compare(self, subject: Subject, name: Format) -> Iterator[tuple[int, str, Any, Any]]:
         """Evaluate one file under every runtime; yields what is new: steps, title, model and runtime."""
         keys = {
             runtime: f"{subject.name} | {name} | {runtime.name} {runtime.version}" for runtime in self.device.runtimes

@@ -100,8 +100,8 @@ class Trial:
             return None
         chosen = np.sort(np.random.default_rng(0).choice(len(net.inputs[0]), MOST_GOLDENS, replace=False))
         goldens = make_goldens(net.model, model, tuple(array[chosen] for array in net.inputs), self._pool)
-        answers = (goldens.reference_outputs or (), goldens.host_outputs, goldens.plain_outputs or ())
-        kept.write_bytes(encode_arrays((*goldens.inputs, *(array for outputs in answers for array in outputs))))
+        sets = (goldens.reference_outputs or (), goldens.host_outputs, goldens.plain_outputs or ())
+        kept.write_bytes(encode_arrays((*goldens.inputs, *(array for outputs in sets for array in outputs))))
         return Case(name, kind, model, goldens)
 
     def honest(self, board: Device, case: Case) -> None:

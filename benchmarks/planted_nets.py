@@ -114,8 +114,7 @@ def colored() -> Any:
 
 
 NETS: dict[str, Callable[[], Loaded]] = {
-    subject.name: partial(_honest_of_the_zoo, subject) for subject in ZOO if subject.planted is None
-} | {
+    **{subject.name: partial(_honest_of_the_zoo, subject) for subject in ZOO if subject.planted is None},
     "rows": partial(_own, rows, lambda pictures: pictures[..., 0]),
     "logits": partial(_own, logits, lambda pictures: pictures),
     "two heads": partial(_own, two_heads, lambda pictures: pictures),

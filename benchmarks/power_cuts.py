@@ -133,7 +133,7 @@ class Board:
     def _act(self, scenario: str, kind: str = "", after_s: float = 0.0) -> tuple[str, float]:
         """Let the agent do it; return what the host was told, and how long it took."""
         self._channel.write(b"serve\n", time.monotonic() + ANSWER_S)
-        agent = RemoteAgent(AgentClient(self._channel, self._machine.name))
+        agent: Any = RemoteAgent(AgentClient(self._channel, self._machine.name))
         cut = threading.Timer(after_s, self._cut_link if kind == LINK else self._faults.power_cut)
         begun = time.monotonic()
         if kind:

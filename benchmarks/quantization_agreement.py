@@ -60,7 +60,7 @@ def measure(key: Key, data: TrainingData, test: Split) -> dict[str, Any]:
     (subject,) = (one for one in ZOO if one.name == key.network)
     model = subject.model(data)
     rule = "minmax" if key.ranges == TRAINED else key.ranges
-    context = StepContext(data, OBJECTIVE, model, ConversionOptions(format="int8", calibration=rule))
+    context = StepContext(data, OBJECTIVE, model, ConversionOptions(format="int8", calibration=rule))  # type: ignore[arg-type]
     if key.ranges == TRAINED:
         outcome = quantize_aware(model, QuantizeStep(kind="quantize", method="qat", epochs=EPOCHS), context)
     else:

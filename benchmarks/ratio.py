@@ -218,7 +218,7 @@ def make(key: Key, path: Path, pool: Any) -> dict[str, Any]:
         convert_model(original, path, options, calibration, pool)
         return {"parameters": original.count_params()}
     if key.method in PEERS:
-        spent = sum(step.epochs for step in recipe.step)
+        spent = sum(step.epochs or 0 for step in recipe.step)
         base = path.with_name("unpacked.tflite")
         convert_model(original, base, ConversionOptions("float32", repack=False), calibration, pool)
         network = {"module": "tasks.lenets", "name": name_of(key.net, task.side, task.classes)}

@@ -33,4 +33,5 @@ def enlarged(images: NDArray[Any]) -> NDArray[Any]:
     side = images.shape[1]
     places = np.clip((np.arange(SIDE) + 0.5) * side / SIDE - 0.5, 0, side - 1)
     weights = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(side)))  # (28, 8)
-    return np.einsum("ij,njk,lk->nil", weights, images, weights, optimize=True)
+    larger: NDArray[Any] = np.einsum("ij,njk,lk->nil", weights, images, weights, optimize=True)
+    return larger
