@@ -6,7 +6,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Iterable, List, Optional, Sequence
 
 from edgepress_agent import vcgencmd
 from edgepress_agent.protocol.messages import BoardState
@@ -25,11 +25,11 @@ def read_board_state(root: Path = _ROOT, cpus: Sequence[int] = ()) -> BoardState
     """Take a reading. What cannot be read is None. With ``vcgencmd`` it costs some milliseconds of CPU.
 
     Args:
-        cpus: a worker's, whose clock is read; none: it has no CPUs of its own.
+        cpus: a worker's, whose clock and governor are read; none: it has no CPUs of its own.
     """
     return BoardState(
         taken_unix_ns=time.time_ns(),
-        governor=read_governor(root),
+        governor=read_governor(root, cpus),
         cpu_hz=Clock(root, cpus).read_hz(),
         temperature_c=read_temperature_c(root),
         throttled_bits=read_throttled_bits(root),
@@ -46,8 +46,15 @@ def read_text(path: Path) -> Optional[str]:
         return None
 
 
-def read_governor(root: Path = _ROOT) -> Optional[str]:
-    return read_text(root / _CPUFREQ.format(0) / "scaling_governor")
+def read_governor(root: Path = _ROOT, cpus: Sequence[int] = ()) -> Optional[str]:
+    """Return the governor of CPUs, none: of all; where theirs differ, each of them, with ``+`` between."""
+    folders = [root / _CPUFREQ.format(cpu) for cpu in cpus] or root.glob(_CPUFREQ.format("*"))
+    return "+".join(sorted(set(filter(None, (read_text(one / "scaling_governor") for one in folders))))) or None
+
+
+def governors_of(states: Iterable[BoardState]) -> List[str]:
+    """Return the governors in all of the readings, each once, by name."""
+    return sorted({name for state in states if state.governor is not None for name in state.governor.split("+")})
 
 
 def read_max_hz(root: Path) -> Optional[int]:

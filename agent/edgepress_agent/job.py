@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Callable, Dict, Optional, Tuple
 
 from edgepress_agent import __version__, benchmark, evaluate, governor, install
+from edgepress_agent.board_state import governors_of
 from edgepress_agent.facts import read_facts
 from edgepress_agent.faults import failure_of
 from edgepress_agent.home import Home
@@ -95,10 +96,10 @@ def _wait_for_board(folder: JobFolder, lock: BoardLock, requested_by: str) -> No
 
 
 def _as_measured(facts: Optional[DeviceFacts], findings: Findings) -> Optional[DeviceFacts]:
-    """The board with the governor that it was measured with, which a job may set and put back."""
+    """The board with the governors that it was measured with, which a job may set and put back."""
     if facts is None or not findings.states:
         return facts
-    return replace(facts, governor=findings.states[0].governor)
+    return replace(facts, governor="+".join(governors_of(findings.states)) or None)
 
 
 def _verdict(error: BaseException) -> Tuple[str, Failure]:

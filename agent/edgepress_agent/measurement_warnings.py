@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import List, Sequence, Tuple
 
+from edgepress_agent.board_state import governors_of
 from edgepress_agent.protocol.messages import BoardState, MeasurementWarning, ProcessRun
 
 BUSY_LOAD_PER_CPU = 0.3  # before the job has added its own
@@ -29,7 +30,7 @@ def warnings_of(
     def warn(code: str, message: str, **data: object) -> None:
         found.append(MeasurementWarning(code, message, data))
 
-    governors = sorted({state.governor for state in states if state.governor is not None})
+    governors = governors_of(states)
     if governors and governors != ["performance"]:
         warn("governor", f"the CPU governor is {' and '.join(governors)}, not performance", governors=governors)
     load = states[0].load_1min

@@ -124,7 +124,7 @@ class BoardState(Wire):
     """A reading of the board's state, taken outside timed parts."""
 
     taken_unix_ns: int
-    governor: Optional[str]
+    governor: Optional[str]  # of the worker's CPUs, else of all; several, by name, have "+" between
     cpu_hz: Optional[int]  # as in a Reading, of the worker before it
     temperature_c: Optional[float]
     throttled_bits: Optional[int]

@@ -57,6 +57,18 @@ def test_the_clock_is_that_of_the_workers_fastest_cpus_or_the_highest_where_it_m
     assert read_max_hz(tmp_path) == 2_400_000_000
 
 
+@pytest.mark.parametrize(
+    ("cpus", "governor"), [((0, 1), "performance"), ((10,), "schedutil"), ((1, 10), "performance+schedutil")]
+)
+def test_the_governor_is_that_of_the_workers_cpus_or_of_all_where_it_may_be_on_any(
+    tmp_path: Path, cpus: tuple[int, ...], governor: str
+) -> None:
+    for cpu, name in ((0, "performance"), (1, "performance"), (10, "schedutil")):
+        write(tmp_path, {f"sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor": f"{name}\n"})
+    assert read_board_state(tmp_path, cpus).governor == governor
+    assert read_board_state(tmp_path).governor == "performance+schedutil"
+
+
 def test_what_a_board_does_not_tell_is_none_and_not_zero(tmp_path: Path) -> None:
     state = read_board_state(tmp_path)
     assert (state.governor, state.cpu_hz, state.temperature_c, state.throttled_bits) == (None, None, None, None)

@@ -70,6 +70,18 @@ def test_a_measurement_says_by_which_governor_it_was_taken_and_puts_the_old_one_
     assert governors(root) == ["ondemand", "ondemand"]
 
 
+def test_the_governors_of_all_cpus_that_a_job_ran_on_are_said(
+    root: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / GOVERNOR.format(1)).write_text("performance\n")
+    monkeypatch.setenv("EDGEPRESS_SYSTEM_ROOT", str(root))
+    with AgentProcess(home.root, tmp_path / "lock") as agent:
+        model = agent.push_model("dense_float32.tflite")
+        report = agent.run(benchmark(configuration(model)))
+    assert report.facts is not None
+    assert report.facts.governor == "ondemand+performance"
+
+
 def test_a_job_that_is_cancelled_while_it_sets_the_governor_puts_the_old_one_back(
     root: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

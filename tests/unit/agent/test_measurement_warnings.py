@@ -41,6 +41,13 @@ def test_nothing_is_said_of_what_cannot_be_known() -> None:
     assert codes(unknown, unknown) == []
 
 
+def test_governors_of_the_board_and_of_all_its_states_are_named_once_each() -> None:
+    states = [replace(QUIET, governor=name) for name in ("performance", "performance+schedutil", "ondemand")]
+    (warning,) = warnings_of([PROCESS], states, cpu_count=4, peaks_were_reset=True)
+    assert warning.data == {"governors": ["ondemand", "performance", "schedutil"]}
+    assert "is ondemand and performance and schedutil, not performance" in warning.message
+
+
 def test_each_condition_has_a_code_of_its_own() -> None:
     assert codes(replace(QUIET, governor="ondemand")) == ["governor"]
     assert codes(replace(QUIET, load_1min=2.0)) == ["load"]
