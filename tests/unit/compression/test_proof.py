@@ -62,6 +62,24 @@ def test_what_computes_in_float32_only_is_judged_by_that():
         prove(model_of(Float32Only()), model_of(lambda x: ops.multiply(x, 1.0)))
 
 
+def test_each_output_behind_a_shared_softmax_is_compared_with_its_own_logits():
+    def model(factor: float) -> keras.Model:
+        inputs, softmax = keras.Input((4,)), layers.Softmax()
+        return keras.Model(inputs, [softmax(ops.multiply(inputs, 1.0)), softmax(ops.multiply(inputs, factor))])
+
+    with pytest.raises(CompressionError, match="of the largest logit"):
+        prove(model(2.01), model(2.0))
+
+
+def test_logits_are_those_before_a_softmax_with_a_mask():
+    inputs, mask = keras.Input((4,)), keras.Input((4,), dtype="bool")
+    model = keras.Model([inputs, mask], layers.Softmax()(ops.multiply(inputs, 2.0), mask=mask))
+
+    (found,) = logits(model, [np.ones((1, 4), np.float32), np.ones((1, 4), bool)])
+
+    assert (found == 2).all()
+
+
 def test_a_model_in_float64_has_the_same_layers_and_weights_and_computes_in_it():
     model = made(residual_cnn)
     double = in_double(model)

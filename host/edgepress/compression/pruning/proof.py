@@ -99,7 +99,8 @@ def logits(model: Any, inputs: list[NDArray[Any]]) -> list[NDArray[np.floating[A
     """Return the outputs of a model without a softmax or sigmoid at its end, in model order; float32, or float64."""
     graph = read(model)
     view = keras.Model(list(model.inputs), list(model.outputs))
-    with _unsquashed({node.operation for ref in graph.outputs for node in graph.makers(ref)}):
+    last = {node for ref in graph.outputs for node in graph.makers(ref)}
+    with _unsquashed({node.operation for node in last if last.issuperset(graph.calls(node.name))}):
         outputs = view([keras.ops.convert_to_tensor(x) for x in inputs], training=False)
     arrays = [np.asarray(output) for output in keras.tree.flatten(outputs)]
     return [array if array.dtype == np.float64 else array.astype(np.float32) for array in arrays]
