@@ -154,6 +154,7 @@ class OverTheRest(keras.layers.Layer):  # type: ignore[misc]
 
     def __init__(self, layer: Any, binding: Binding, alive: Alive, name: str) -> None:
         super().__init__(name=name)
+        self.supports_masking = layer.supports_masking
         self._whole = reconfigured(layer)
         self._smaller = partial(reconfigured, layer)
         rest = alive[binding.outputs[0]]

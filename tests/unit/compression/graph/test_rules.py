@@ -75,6 +75,15 @@ def masked_text_net():
     return keras.Model(inputs, layers.Dense(2)(layers.SimpleRNN(4, name="simple")(x)))
 
 
+def masked_residuals():
+    """A mask that goes on through a normalization to where an Add joins masks, and attention takes what it says."""
+    words = keras.Input((8,), dtype="int32")
+    x = layers.Embedding(9, 8, mask_zero=True, name="words")(words)
+    x = layers.Add()([x, layers.LayerNormalization()(layers.Dense(8, name="branch")(x))])
+    x = layers.Add()([x, layers.MultiHeadAttention(2, 4, name="attention")(x, x)])
+    return keras.Model(words, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+
+
 def convnext_block():
     from keras.src.applications.convnext import LayerScale
 
@@ -200,6 +209,7 @@ MODELS = [
     (shared_and_nested, {"stem", "conv"}),
     (text_net, {"words", "conv", "gru", "lstm", "dense"}),
     (masked_text_net, {"words", "both", "attention", "simple"}),
+    (masked_residuals, {"words", "branch", "attention"}),
     (convnext_block, {"stem", "expand", "squeeze"}),
     (transformer, {"patches", "attention", "wide", "narrow"}),
     (cross_attention, {"query", "key", "value", "attention", "gated"}),
