@@ -35,6 +35,16 @@ def test_a_nested_model_is_flattened_and_called_twice_it_is_shared():
     assert [node.name for node in graph.nodes if node.is_layer][1:] == ["inside", "inside"]
 
 
+def test_a_nested_model_may_be_called_by_the_name_of_its_argument():
+    inner_input = keras.Input((4,))
+    inner = keras.Model(inner_input, layers.Dense(4, name="inside")(inner_input))
+    inputs = keras.Input((4,))
+    graph = read(keras.Model(inputs, inner(inputs=inputs)))
+
+    assert graph.nodes[-1].name == "inside"
+    assert graph.nodes[-1].inputs == (TensorRef(0, 0),)
+
+
 def test_layers_of_nested_models_with_the_same_name_stay_apart():
     def inner(name: str):
         return keras.Sequential([keras.Input((4,)), layers.Dense(4, name="dense")], name=name)

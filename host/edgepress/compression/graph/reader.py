@@ -182,7 +182,7 @@ class _Reader:
             args, kwargs = node.arguments.convert(lambda x: _as_reference(x, tensors))
             if _is_nested_model(node.operation):
                 inner = functional_of(node.operation)
-                given = [x for x in keras.tree.flatten(args) if isinstance(x, TensorRef)]
+                given = [x for x in keras.tree.flatten(args or kwargs["inputs"]) if isinstance(x, TensorRef)]
                 inner_fed = {id(tensor): ref for tensor, ref in zip(inner.inputs, given, strict=True)}
                 inner_tensors = self._read_nodes(inner, inner_fed, prefix=f"{prefix}{node.operation.name}_")
                 for tensor, inner_tensor in zip(node.outputs, inner.outputs, strict=True):
