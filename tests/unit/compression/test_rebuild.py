@@ -70,6 +70,35 @@ def test_a_replacement_that_does_not_fit_its_consumer_names_that_layer():
         rebuild(read(model), {"project": narrower})
 
 
+class Nameless(layers.Layer):
+    """A class as people write them: its configuration is made by Keras, and has no name."""
+
+    def __init__(self, factor, **others):
+        super().__init__(**others)
+        self.factor = factor
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=shape[-1:], initializer="ones")
+
+    def call(self, x):
+        return x * self.factor * self.scale
+
+
+def test_a_layer_keeps_its_name_though_its_configuration_has_none():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, Nameless(3.0)(Nameless(2.0)(inputs)))
+
+    assert list(read(copy_of(model)).layers()) == list(read(model).layers())
+
+
+def test_a_layer_that_cannot_be_made_anew_is_named():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Lambda(lambda x: 2 * x, name="doubled")(inputs))
+
+    with pytest.raises(CompressionError, match=r"layer 'doubled' \(Lambda\) cannot be made anew"):
+        copy_of(model)
+
+
 def test_a_name_that_is_not_in_the_model_is_an_error():
     with pytest.raises(CompressionError, match="nowhere"):
         rebuild(read(made(residual_cnn)), {"nowhere": [NewLayer(layers.Identity())]})

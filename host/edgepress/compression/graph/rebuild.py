@@ -27,8 +27,28 @@ class NewLayer:
 
 
 def reconfigured(layer: Any, /, **changes: Any) -> Any:
-    """Return a fresh, unbuilt layer of the same class and configuration but for ``changes``."""
-    return type(layer).from_config({**layer.get_config(), **changes})
+    """Return a fresh, unbuilt layer of the same class and configuration but for ``changes``.
+
+    With changes, an initializer that is an array (pretrained embeddings) is left to the class: it has one shape only.
+
+    Raises:
+        CompressionError: the layer cannot be made anew from its configuration.
+    """
+    try:
+        config = layer.get_config()
+        known = {key: value for key, value in config.items() if not (changes and _is_array(value))}
+        return type(layer).from_config({**known, **changes})
+    except (ValueError, TypeError, NotImplementedError) as error:  # the last one: it says no configuration
+        raise CompressionError(
+            f"layer {layer.name!r} ({type(layer).__name__}) cannot be made anew from its configuration: {_cause(error)}"
+        ) from error
+
+
+def _is_array(configured: Any) -> bool:
+    """Whether this is the configuration of an initializer with a value for each weight."""
+    if not isinstance(configured, dict) or configured.get("class_name") != "Constant":
+        return False
+    return not isinstance(configured["config"]["value"], int | float)
 
 
 def rebuild(
@@ -119,18 +139,15 @@ def in_double(model: Any) -> Any:
     doubled = {}
     for name, layer in graph.layers().items():
         if not isinstance(layer, keras.layers.InputLayer) or "float" in layer.dtype:
-            try:
-                doubled[name] = [NewLayer(reconfigured(layer, name=name, dtype="float64"), layer.get_weights())]
-            except (TypeError, ValueError, NotImplementedError) as error:  # the last one: it says no configuration
-                raise CompressionError(f"layer {name!r} cannot compute in float64: {error}") from error
+            doubled[name] = [NewLayer(reconfigured(layer, name=name, dtype="float64"), layer.get_weights())]
     return rebuild(graph, doubled)
 
 
 def copied(node: Node, copy_weights: bool = True) -> NewLayer:
     """Return a layer or operation like that of a node: unbuilt, of its name, with its weights or without."""
     operation = node.operation
-    config = operation.get_config()
-    fresh = type(operation).from_config({**config, "name": node.name} if "name" in config else config)
+    fresh = reconfigured(operation)
+    fresh.name = node.name  # not all classes take it
     weights = operation.get_weights() if node.is_layer and copy_weights else None
     return NewLayer(fresh, weights)
 
