@@ -28,6 +28,8 @@ class Custom(layers.Layer):
         (lambda: then(layers.BatchNormalization(axis=1), layers.Conv2D(2, 1)), "axis 1"),
         (lambda: then(layers.BatchNormalization(renorm=True, name="again"), layers.Conv2D(2, 1)), "again (BatchNorm"),
         (lambda: then(layers.LayerNormalization(axis=[1, 3]), layers.Conv2D(2, 1)), "axis [1, 3]"),
+        (lambda: then(layers.Dense(5, lora_rank=2, name="adapted"), layers.Conv2D(2, 1)), "adapted (Dense), for which"),
+        (lambda: then(layers.Dropout(0.1, (None, 1, 1, 8), name="drop"), layers.Conv2D(2, 1)), "drop (Dropout)"),
         (lambda: then(layers.Normalization(axis=1, name="rows"), layers.Conv2D(2, 1)), "rows (Normalization)"),
         (lambda: then(layers.Reshape((12, 8, 3), name="cut"), layers.Conv2D(2, 1), shape=(8, 8, 2)), "cut (Reshape)"),
         (lambda: then(layers.Permute((3, 1, 2), name="turn"), layers.Conv2D(2, 1)), "on an axis before the last"),
@@ -82,6 +84,21 @@ def test_a_layer_that_keras_has_quantized_is_left_alone():
     model.get_layer("eighth").quantize("int8")
 
     assert "eighth (Dense), for which there is no rule" in frozen(model)["conv"]
+
+
+def test_a_layer_whose_activation_has_weights_is_left_alone():
+    model = then(layers.Dense(5, activation=layers.PReLU(), name="bent"), layers.Conv2D(2, 1))
+    model(keras.ops.zeros((1, 6, 6, 2)))  # which makes them
+
+    assert "bent (Dense), for which there is no rule" in frozen(model)["conv"]
+
+
+def test_a_number_for_each_sample_that_gets_an_axis_has_no_channels():
+    inputs = keras.Input((4,))
+    total = ops.sum(layers.Dense(8, name="dense")(inputs), axis=-1)
+    joined = layers.Concatenate()([layers.Flatten()(total[:, None]), layers.Reshape((1,))(ops.expand_dims(total, -1))])
+
+    assert "(Sum), for which there is no rule" in frozen(keras.Model(inputs, layers.Dense(2)(joined)))["dense"]
 
 
 def test_what_lies_beside_a_frozen_normalization_is_pruned_and_proven():

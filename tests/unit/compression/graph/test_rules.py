@@ -260,6 +260,8 @@ BEHIND_A_CONVOLUTION = {
     "Einsum for each channel": [layers.EinsumDense("abcd,d->abcd", (4, 4, 8), bias_axes="d")],
     "Reshape of positions": [lambda x: ops.reshape(x, (-1, 16, 8))],
     "keras.ops": [lambda x: ops.sqrt(ops.softplus(ops.cast(-x * 2.0, "float32")) ** 2.0)],
+    "an activation that is a layer": [layers.Conv2D(6, 1, activation=layers.LeakyReLU(0.2))],
+    "the largest of all positions, or a number": [layers.Activation("sigmoid"), lambda x: ops.max(x, 1, initial=0.7)],
     "the scores of each position": [layers.Softmax(axis=1), lambda x: ops.softmax(x, axis=2)],
 }
 
@@ -275,6 +277,17 @@ def test_channels_are_followed_through(following):
 
     assert cut(model).largest_difference < 1e-5
     assert "conv" in free(model)
+
+
+def test_pretrained_embeddings_lose_dimensions_though_their_initializer_has_them_all():
+    pretrained = keras.initializers.Constant(np.arange(48.0).reshape(6, 8))
+    words = layers.Embedding(6, 8, embeddings_initializer=pretrained, trainable=False)
+    model = after(words, layers.GlobalAveragePooling1D(), layers.Dense(2), shape=(5,), dtype="int32")
+
+    smaller = cut(model).model
+
+    assert smaller.layers[1].output_dim == 4
+    assert not smaller.layers[1].trainable
 
 
 @pytest.mark.filterwarnings("ignore:You passed `rms_scaling")

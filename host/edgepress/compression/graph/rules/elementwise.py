@@ -30,9 +30,12 @@ _layers = keras.layers
     *(getattr(operations.numpy, name) for name in ("Tanh", "Absolute", "Negative", "Square", "Sqrt", "Exp", "Clip")),
     operations.core.Cast,
 )
-def _elementwise(call: Call) -> Binding:
+def _elementwise(call: Call) -> Binding | None:
     (inputs,) = call.inputs
     operation = call.layer
+    noise = getattr(operation, "noise_shape", None)  # of a dropout, whose sizes stay what they are
+    if noise is not None and any(size not in (None, 1) for size in noise):
+        return None
     return Binding((inputs,), constant=lambda constants, _: applied(operation.call, constants[0]), moved=call.moved)
 
 

@@ -105,7 +105,7 @@ def _slice(call: Call) -> Binding | None:
     """Slices of positions and of channels, single positions, and new axes."""
     (inputs,) = call.inputs
     entries = _by_axis(call.argument("key"), len(call.input_shapes[0]))
-    if entries is None or not isinstance(entries[0], slice):
+    if entries is None or not isinstance(entries[0], slice) or len(call.input_shapes[0]) == 1:
         return None
     place = max(number for number, entry in enumerate(entries) if entry is not None)  # of the channels
     taken = entries[place]

@@ -50,6 +50,6 @@ def _reduced(call: Call) -> Binding | None:
     (inputs,), rank, axes = call.inputs, len(call.input_shapes[0]), call.layer.axis
     if axes is None or any(axis % rank == rank - 1 for axis in axes):
         return None
-    if isinstance(call.layer, operations.numpy.Sum):  # as many times the constant as there are positions
-        return Binding((inputs,))
+    if isinstance(call.layer, operations.numpy.Sum) or getattr(call.layer, "initial", None) is not None:
+        return Binding((inputs,))  # as many times the constant as there are positions, or perhaps another number
     return Binding((inputs,), constant=lambda constants, _: constants[0])

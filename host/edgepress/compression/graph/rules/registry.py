@@ -18,6 +18,7 @@ _ELEMENTWISE = frozenset(
         *("linear", "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "swish", "hard_silu"),
         *("hard_swish", "mish", "tanh", "hard_tanh", "tanh_shrink", "soft_shrink", "hard_shrink", "softsign"),
         *("sigmoid", "hard_sigmoid", "log_sigmoid", "softplus", "exponential", "threshold", "squareplus"),
+        *("ReLU", "LeakyReLU", "ELU"),  # as layers
     )
 )
 

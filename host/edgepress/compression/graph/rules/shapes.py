@@ -137,8 +137,9 @@ def _squeezed(call: Call) -> Binding:
 
 
 def _axes(call: Call) -> dict[int, Labels]:
-    """The labels of all axes that have some."""
-    return {**call.moved[0], len(call.input_shapes[0]) - 1: call.inputs[0]}
+    """The labels of all axes that have some; the batch has none."""
+    last = len(call.input_shapes[0]) - 1
+    return {**call.moved[0], last: call.inputs[0]} if last else {}
 
 
 def _placed(call: Call, axes: dict[int, Labels]) -> Binding:
