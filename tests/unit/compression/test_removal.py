@@ -67,6 +67,17 @@ def step(structure, **settings):
     return PruneStep(kind="prune", structure=structure, **{"sparsity": 0.5, "epochs": 0, **settings})
 
 
+@pytest.mark.parametrize("structure", ["filters", "neurons"])
+def test_a_layer_without_a_rule_is_named_though_it_keeps_no_other_from_being_pruned(structure):
+    inputs = keras.Input((3, 4, 4, 2))
+    x = layers.ConvLSTM2D(4, 3, name="film")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+
+    _, skipped = removable_groups(channels_in(model), structure)
+
+    assert {skip.layer: skip.why for skip in skipped}["film"].startswith("there is no rule for the channels of ConvLSTM2D")
+
+
 def test_the_step_prunes_fine_tunes_and_says_what_it_did():
     model = compiled(made(residual_cnn))
 

@@ -153,6 +153,9 @@ def removable_groups(
             groups.append(group)
         else:
             skipped.update((name, Skip(name, why)) for name in group.producers)
+    for name, layer in channels.graph.layers().items():
+        if not channels.layers[name].weights and any(len(weight.shape) > 1 for weight in layer.weights):
+            skipped[name] = Skip(name, f"there is no rule for the channels of {type(layer).__name__} layers like it")
     return groups, tuple(skipped.values())
 
 
