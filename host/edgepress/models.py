@@ -89,7 +89,8 @@ def check_supported(model: Any) -> None:
     """Check that a model is a graph that can be compressed and converted.
 
     Raises:
-        ModelError: it is subclassed, has channels_first layers, or a dimension other than the batch is not fixed.
+        ModelError: it is subclassed, has layers that are channels_first or keep their state, takes words, or a dimension
+            other than the batch is not fixed.
     """
     from edgepress.compression.graph.reader import read
 
@@ -100,7 +101,18 @@ def check_supported(model: Any) -> None:
                 f"layer {name!r} ({type(layer).__name__}) is channels_first; TFLite kernels are channels_last: "
                 "build the model with data_format='channels_last'"
             )
+        if getattr(layer, "stateful", False):
+            raise ModelError(
+                f"layer {name!r} ({type(layer).__name__}) keeps its state from one call to the next (stateful=True), "
+                "but the samples of a data set do not follow each other: build it with stateful=False, and load the "
+                "weights into it"
+            )
     for tensor in model.inputs:
+        if tensor.dtype == "string":
+            raise ModelError(
+                f"input {tensor.name!r} takes words; a .tflite file is given numbers: look the words up in the data "
+                "function, and build the model from what comes behind its StringLookup or TextVectorization"
+            )
         if any(size is None for size in tensor.shape[1:]):
             raise ModelError(
                 f"input {tensor.name!r} has the shape {tuple(tensor.shape)}: only the batch may be open. Build the "

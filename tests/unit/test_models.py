@@ -225,6 +225,20 @@ def test_a_layer_that_is_channels_first_is_named(tmp_path):
     assert "layer 'padded' (ZeroPadding2D) is channels_first" in refusal(saved(tmp_path, model))
 
 
+def test_a_layer_that_keeps_its_state_is_named(tmp_path):
+    inputs = keras.Input(batch_shape=(1, 5, 3))
+    model = keras.Model(inputs, layers.GRU(4, stateful=True, name="memory")(inputs))
+
+    assert "layer 'memory' (GRU) keeps its state" in refusal(saved(tmp_path, model))
+
+
+def test_an_input_of_words_is_named(tmp_path):
+    inputs = keras.Input((1,), dtype="string", name="word")
+    model = keras.Model(inputs, layers.StringLookup(vocabulary=["a"])(inputs))
+
+    assert "input 'word' takes words" in refusal(saved(tmp_path, model))
+
+
 def test_an_open_dimension_other_than_the_batch_is_refused(tmp_path):
     inputs = keras.Input((None, 8, 3), name="picture")
     model = keras.Model(inputs, layers.Conv2D(2, 3)(inputs))
