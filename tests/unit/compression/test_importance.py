@@ -109,3 +109,14 @@ def test_a_head_of_keys_matters_by_all_heads_of_queries_that_it_answers():
     found = criterion_named("l2", channels, model, context.data, context.objective)(group)
 
     np.testing.assert_allclose(found, norm(*by_head, output.reshape(2, -1)), rtol=1e-5)
+
+
+def test_what_is_heard_of_a_layer_that_the_model_calls_in_training_leaves_its_statistics_alone():
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Conv2D(4, 3, name="conv")(inputs)
+    x = layers.BatchNormalization(name="norm")(x, training=True)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+    scores("activation", model, "conv")
+
+    assert (np.asarray(model.get_layer("norm").moving_mean) == 0).all()

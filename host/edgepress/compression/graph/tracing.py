@@ -33,6 +33,8 @@ def trace(graph: Graph, inputs: Sequence[NDArray[Any]], visit: Visit) -> None:
         visit(node, tuple(np.asarray(tensors[ref]) for ref in node.inputs))
         args = keras.tree.map_structure(fill, node.args)
         kwargs = keras.tree.map_structure(fill, node.kwargs)
+        if "training" in kwargs:
+            kwargs["training"] = False  # whatever a call in the model says, as Keras does when it runs the model so
         outputs = node.operation(*args, **kwargs)
         for ref in node.inputs:
             if last_reader[ref] == node.index:
