@@ -162,3 +162,17 @@ def test_a_model_that_takes_a_logarithm_is_proven_on_inputs_that_have_one():
 
     assert outcome.changed[0].layer == "sum"
     assert 0 <= outcome.largest_difference < 1e-4
+
+
+def test_a_branch_may_end_in_one_of_the_outputs_of_a_layer():
+    inputs = keras.Input((6, 4))
+    sequence, *_ = layers.LSTM(4, return_sequences=True, return_state=True)(inputs)
+    x = layers.Add(name="memory")([inputs, sequence])
+    _, half = keras.ops.split(layers.Dense(8)(x), 2, axis=-1)
+    x = layers.Add(name="half")([x, half])
+    model = compiled(keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x))))
+
+    outcome = prune_layers(model, step(0.9), context_for(model, blobs(32, shape=(6, 4))))
+
+    assert {change.layer for change in outcome.changed} == {"memory", "half"}
+    assert outcome.largest_difference < 1e-6

@@ -14,8 +14,8 @@ import keras
 
 from edgepress.compression.graph.blocks import ResidualBlock, residual_blocks
 from edgepress.compression.graph.bypass import bypass
-from edgepress.compression.graph.reader import Graph, read
-from edgepress.compression.graph.rebuild import NewLayer, copied, rebuild
+from edgepress.compression.graph.reader import Graph, TensorRef, read
+from edgepress.compression.graph.rebuild import rebuild
 from edgepress.compression.pruning.keep import check_patterns, first_kept
 from edgepress.compression.pruning.proof import prove
 from edgepress.compression.pruning.schedule import rounds_of
@@ -94,12 +94,14 @@ def _why(block: ResidualBlock, settings: PruneStep, losses: dict[str, float]) ->
 
 def _with_silent_branches(graph: Graph, blocks: Sequence[ResidualBlock]) -> Any:
     """The whole model, with what each branch says multiplied by 0."""
-    replacements = {}
-    for block in blocks:
-        last = graph.nodes[block.last.node]
-        silent = keras.layers.Rescaling(0.0, name=f"{last.name}_silent")
-        replacements[last.name] = [copied(last), NewLayer(silent)]
-    return rebuild(graph, replacements)
+    silenced = {block.last for block in blocks}
+
+    def silent(ref: TensorRef, tensor: Any) -> Any:
+        if ref not in silenced:
+            return tensor
+        return keras.layers.Rescaling(0.0, name=f"{graph.nodes[ref.node].name}_silent")(tensor)
+
+    return rebuild(graph, after=silent)
 
 
 def _losses_without(graph: Graph, blocks: Sequence[ResidualBlock], context: StepContext) -> dict[str, float]:
