@@ -73,6 +73,16 @@ def test_kernels_that_blocks_do_not_fit_and_layers_to_leave_alone_are_skipped_wi
     }
 
 
+def test_a_layer_whose_kernel_is_a_sum_of_matrices_is_skipped():
+    model = made(residual_cnn)
+    model.get_layer("features").enable_lora(2)
+
+    kernels, skipped = prunable_kernels(model)
+
+    assert "features" not in kernels
+    assert "other weights" in {skip.layer: skip.why for skip in skipped}["features"]
+
+
 @pytest.mark.parametrize("settings", [{"scope": "global"}, {"block": "1x4"}], ids=str)
 def test_zeros_stay_zeros_while_the_rest_is_trained(settings):
     dataset = blobs()

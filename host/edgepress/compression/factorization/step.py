@@ -16,6 +16,7 @@ from edgepress.compression.factorization.ranks import rank_by, ranks_within
 from edgepress.compression.factorization.spatial import SpatialSvd
 from edgepress.compression.factorization.svd import CONVOLUTIONS, Svd
 from edgepress.compression.factorization.tucker import Tucker2
+from edgepress.compression.graph.channels import has_other_weights
 from edgepress.compression.graph.reader import Graph, read
 from edgepress.compression.graph.rebuild import rebuild
 from edgepress.compression.pruning.keep import check_patterns, first_kept
@@ -61,6 +62,8 @@ def decomposition_of(graph: Graph, name: str, method: str) -> type[Decomposition
     """Return how a layer is taken apart by a method, or why it is left alone."""
     layer = graph.layers()[name]
     kind = type(layer)
+    if has_other_weights(layer):
+        return f"it has other weights than {kind.__name__} layers have"
     if kind in CONVOLUTIONS:
         if layer.groups > 1:
             return f"its {layer.groups} groups are a factorization already"

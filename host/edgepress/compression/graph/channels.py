@@ -234,7 +234,7 @@ def channels_of(graph: Graph, rule_for: Callable[[Any], Rule | None]) -> Channel
     first_calls: dict[str, Binding] = {}
     for node in graph.nodes:
         call = Call(node, graph, bindings, state)
-        rule = None if _has_other_weights(node.operation) else rule_for(node.operation)
+        rule = None if has_other_weights(node.operation) else rule_for(node.operation)
         binding = (rule(call) if rule is not None else None) or _unknown(call, state)
         if binding.moved is None:
             _freeze_moved(call.moved, f"it meets {_named(node)} on an axis before the last", state)
@@ -251,8 +251,8 @@ def channels_of(graph: Graph, rule_for: Callable[[Any], Rule | None]) -> Channel
     return Channels(graph, atom_of, tuple(bindings), first_calls, _groups(state, first_calls, atom_of))
 
 
-def _has_other_weights(layer: Any) -> bool:
-    """Whether it has others than its rule speaks of: quantized by Keras, adapted (LoRA), or of its activation's."""
+def has_other_weights(layer: Any) -> bool:
+    """Whether a layer has others than its class: quantized by Keras, adapted (LoRA), or those of its activation."""
     activation = getattr(layer, "activation", None)
     return bool(
         getattr(layer, "quantization_mode", None)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepress.compression.graph.channels import has_other_weights
 from edgepress.compression.graph.reader import read
 from edgepress.compression.pruning.keep import check_patterns, first_kept
 from edgepress.compression.steps import Skip
@@ -89,6 +90,8 @@ def _why_not(name: str, layer: Any, block: int, keep: Sequence[str]) -> str | No
     if type(layer) not in _PRUNABLE:
         has_weights = any(len(weight.shape) > 1 for weight in layer.trainable_weights)
         return f"no rule for the weights of {type(layer).__name__}" if has_weights else None
+    if has_other_weights(layer):
+        return f"it has other weights than {type(layer).__name__} layers have"
     if first_kept(keep, [name]):
         return "keep leaves it alone"
     inputs = layer.kernel.shape[-2]

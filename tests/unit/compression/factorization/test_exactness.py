@@ -176,6 +176,7 @@ def test_any_model_stays_what_it_is_when_all_its_layers_are_factorized_at_full_r
     [
         (layers.DepthwiseConv2D(3, name="it"), "no factorization for DepthwiseConv2D"),
         (layers.Conv2D(6, 3, groups=2, name="it"), "its 2 groups are a factorization already"),
+        (layers.Conv2D(6, 3, lora_rank=2, name="it"), "it has other weights than Conv2D layers have"),
         (layers.Conv2DTranspose(4, 3, name="it"), "no factorization for Conv2DTranspose"),
         (layers.EinsumDense("abcd,cde->abce", (None, 6, 5), name="it"), "a matrix for each of several places"),
     ],
