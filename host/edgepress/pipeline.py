@@ -126,7 +126,8 @@ def compress(
     """
     wanted = _recipes(recipes)
     folders = [output / recipe.name if len(wanted) > 1 else output for recipe in wanted]
-    refuse_to_overwrite([model], (folder / name for folder in folders for name in FILES))
+    read = [model, *(file for recipe in wanted for file in recipe.files)]
+    refuse_to_overwrite(read, (folder / name for folder in folders for name in FILES))
     shown = progress or Silent()
     terms = Terms.of("quick")
     names = boards.reach(devices, terms, shown) if devices else []

@@ -78,6 +78,18 @@ def test_compress_refuses_to_write_over_its_model(tmp_path: Path, monkeypatch: p
             edgepress.compress(model, data="data.npz", recipes=recipes, output=Path())
 
 
+def test_compress_refuses_to_write_over_the_teacher_or_student_of_a_recipe(tmp_path: Path) -> None:
+    kept = tmp_path / "big" / "model.keras"
+    kept.parent.mkdir()
+    kept.write_bytes(b"weeks of training")
+    for role in ("teacher", "student"):
+        (tmp_path / "taught.toml").write_text(f'[[step]]\nkind = "distill"\n{role} = "big/model.keras"\n')
+        with pytest.raises(InputError, match=f"would be written over {kept}"):
+            edgepress.compress(
+                "model.keras", data="data.npz", recipes=[str(tmp_path / "taught.toml")], output=kept.parent
+            )
+
+
 def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('name = "int8"\n')
     with pytest.raises(RecipeError, match="several of the recipes are called 'int8'"):

@@ -123,6 +123,13 @@ class Recipe(Table):
         return self.convert.sparse == "if-faster" or any(asks_the_device(step) for step in self.step)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The models that its steps read, as it names them."""
+        steps = [step for step in self.step if isinstance(step, DistillStep)]
+        students = [step.student for step in steps if isinstance(step.student, str)]
+        return (*(name for step in steps for name in step.teacher), *students)
+
+    @property
     def pictures(self) -> Pictures | None:
         """What ``[input]`` says; None where there is no such table."""
         return None if self.input is None else Pictures(**self.input.model_dump())
