@@ -110,7 +110,7 @@ def compress(
     *,
     data: str | Dataset,
     recipes: Sequence[str],
-    output: Path,
+    output: str | Path,
     devices: Sequence[str] = (),
     metric: str | None = None,
     imports: Sequence[str] = (),
@@ -125,7 +125,7 @@ def compress(
     several. With a device, steps ask it what is faster there. The other arguments are those of :func:`run`.
     """
     wanted = _recipes(recipes)
-    folders = [output / recipe.name if len(wanted) > 1 else output for recipe in wanted]
+    folders = [Path(output, recipe.name) if len(wanted) > 1 else Path(output) for recipe in wanted]
     read = [model, *(file for recipe in wanted for file in recipe.files)]
     refuse_to_overwrite(read, (folder / name for folder in folders for name in FILES))
     shown = progress or Silent()
@@ -143,7 +143,7 @@ def convert(
     model: str | Path,
     *,
     format: str,
-    output: Path,
+    output: str | Path,
     data: str | Dataset | None = None,
     io: str = "int8",
     allow_float: Sequence[str] = (),
