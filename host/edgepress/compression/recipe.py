@@ -279,6 +279,13 @@ def _explain(problem: Any) -> str:
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         found = given.get("kind") if isinstance(given, dict) else given
         return f"{place}: kind is {found!r}; allowed are: {', '.join(_STEPS)}"
+    if kind == "tuple_type":
+        wanted = (
+            "each step is a table written [[step]], in double brackets"
+            if place == "step"
+            else "a list in [ ] is wanted"
+        )
+        return f"{place}: given {given!r}; {wanted}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return f"{place}: {message}"

@@ -122,6 +122,12 @@ def test_a_model_that_was_trained_for_int8_may_learn_from_a_teacher_still():
         ("[input]\nsize = [0, 8]", ["input.size", "0"]),
         ("[input]\nsize = [8, 8]\ncolour = 'rgb'", ["input.colour", "did you mean 'color'?"]),
         ("[input]\nsize = [8, 8]\nmean = [1, 2]", ["input", "mean has 2 numbers; rgb pictures take one"]),
+        (
+            '[[step]]\nkind = "prune"\nstructure = "filters"\nsparsity = 0.5\nkeep = "stem"',
+            ["step.1.keep", "'stem'", "a list in [ ] is wanted"],
+        ),
+        ("[convert]\nruntimes = 3", ["convert.runtimes", "3", "a list in [ ] is wanted"]),
+        ('[step]\nkind = "prune"', ["step:", "'prune'", "written [[step]], in double brackets"]),
         ('name = "../other"', ["name", "'../other'", "folders"]),
         ('name = ""', ["name", "''"]),
         ('[[step]]\nkind = "prune"\nstructure = \n', ["not valid TOML", "line 3"]),
