@@ -135,8 +135,9 @@ def compress(
     key = key_of(_CHECKPOINT_VERSION, _origin(context, keep=checkpoints is not None))
     first = state = _measured(model, context, "as it came in")
     unlike = unlike_training(model, data.train.inputs) if recipe.convert.format in CALIBRATED_FORMATS else None
-    if unlike is not None:
-        progress.note(unlike)
+    said = [note for note in (unlike, _frozen(recipe, model)) if note is not None]
+    for note in said:
+        progress.note(note)
     entries: list[StepEntry] = []
     left_out: set[str] = set()
     for number, settings in enumerate(recipe.step, start=1):
@@ -175,7 +176,7 @@ def compress(
         peak_activation_bytes_before=first.cost.peak_activation_bytes,
         peak_activation_bytes_after=state.cost.peak_activation_bytes,
         seed=seed,
-        notes=(*([unlike] if unlike is not None else []), *_notes(state.cost)),
+        notes=(*said, *_notes(state.cost)),
         classes=scores_by_class(
             predict(state.model, data.val.inputs), data.val.targets, objective.output_kinds, data.input_spec.labels
         ),
@@ -202,6 +203,21 @@ def _check_names(recipe: Recipe, model: Any) -> None:
             check_files(settings, model)
         if isinstance(settings, FactorizeStep) or getattr(settings, "student", None) is not None:
             names = None  # only the step knows what it calls its layers
+
+
+def _frozen(recipe: Recipe, model: Any) -> str | None:
+    """A sentence on layers that lose something and cannot learn to do without it, such as a pretrained backbone's."""
+    if not any(isinstance(settings, PruneStep | FactorizeStep) for settings in recipe.step):
+        return None
+    layers = {name: layer for name, layer in read(model).layers().items() if layer.weights}
+    frozen = [name for name, layer in layers.items() if not layer.trainable]
+    if not frozen:
+        return None
+    return (
+        f"{len(frozen)} of {len(layers)} layers with weights are frozen (trainable = False), the first is {frozen[0]}: "
+        "neither fitting nor training makes up for what these lose. Where they may learn, set trainable = True, "
+        "compile and save the model again"
+    )
 
 
 def _teaching(following: Sequence[StepSettings]) -> DistillStep | None:

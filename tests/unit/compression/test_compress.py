@@ -294,6 +294,18 @@ def test_a_model_that_answers_nan_is_refused_before_any_step(dataset):
         compressed(model, dataset, PRUNE)
 
 
+def test_layers_that_are_frozen_are_named_before_steps_that_cannot_make_up_for_what_these_lose(dataset):
+    model = compiled(made(residual_cnn))
+    model.get_layer("wide").trainable = False
+
+    def said(*steps):
+        return [note for note in compressed(model, dataset, *steps).report.notes if "frozen" in note]
+
+    (note,) = said(PRUNE)
+    assert note.startswith("1 of 9 layers with weights are frozen (trainable = False), the first is wide")
+    assert said() == said(DISTILL) == []
+
+
 def test_a_pattern_that_means_no_layer_is_found_before_the_training_of_earlier_steps(model, dataset, steps_run):
     misspelt = FACTORIZE.model_copy(update={"keep": ("stemm",)})
 
