@@ -83,6 +83,8 @@ def test_a_pattern_that_names_no_layer_is_an_error_when_training_begins():
         ({"sparsity": 1.0, "end_step": 5}, "between 0 and 1; got 1.0"),
         ({"sparsity": 0.5, "end_step": 5, "begin_step": 5}, "begin_step = 5, end_step = 5"),
         ({"sparsity": 0.5, "end_step": 5, "frequency": 0}, "frequency = 0"),
+        ({"sparsity": 0.5, "end_step": 5, "scope": "gobal"}, "scope is 'local' or 'global'; got 'gobal'"),
+        ({"sparsity": 0.5, "end_step": 5, "block": "1x8"}, "block is '1x4', '1x16' or None; got '1x8'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(settings, said):

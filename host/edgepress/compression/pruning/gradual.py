@@ -55,6 +55,10 @@ class GradualPruning(keras.callbacks.Callback):  # type: ignore[misc]
                 f"pruning begins at a step, goes on every so many and ends later; got begin_step = {begin_step}, "
                 f"end_step = {end_step}, frequency = {frequency}"
             )
+        if scope not in ("local", "global"):
+            raise InputError(f"scope is 'local' or 'global'; got {scope!r}")
+        if block not in BLOCKS:
+            raise InputError(f"block is '1x4', '1x16' or None; got {block!r}")
         self._sparsity = sparsity
         self._begin = begin_step
         self._end = end_step
