@@ -13,7 +13,7 @@ from edgepress.cli import options
 @click.command(
     epilog="Example: edgepress compress model.keras --data data.npz --recipe prune50-int8 -o small",
 )
-@click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("model", type=click.Path(path_type=Path))
 @options.data()
 @options.recipes()
 @options.devices(required=False)

@@ -12,7 +12,7 @@ from edgepress_converters.options import BACKENDS, FORMATS, INPUT_OUTPUT_TYPES
 
 
 @click.command(epilog="Example: edgepress convert model.keras --format int8 --data data.npz -o model.tflite")
-@click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--format",
     "format_",

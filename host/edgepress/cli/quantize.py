@@ -16,7 +16,7 @@ def quantize() -> None:
 
 
 @quantize.command(epilog="Example: edgepress quantize debug model.keras --data data.npz --picture errors.png")
-@click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("model", type=click.Path(path_type=Path))
 @options.data(folder=False)
 @click.option(
     "--calibration",

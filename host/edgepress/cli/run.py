@@ -13,7 +13,7 @@ from edgepress.cli import options
 @click.command(
     epilog="Example: edgepress run model.keras --data data.npz --recipe float32,int8 --device local",
 )
-@click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("model", type=click.Path(path_type=Path))
 @options.data()
 @options.recipes()
 @options.devices()

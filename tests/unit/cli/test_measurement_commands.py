@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
@@ -27,6 +28,24 @@ def test_wrong_usage_says_what_was_expected(words: list[str], says: str) -> None
     outcome = CliRunner().invoke(cli, words)
     assert outcome.exit_code == 2
     assert says in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (["compress"], ["--data", "d.npz", "--recipe", "int8", "-o", "small"]),
+        (["convert"], ["--format", "float32", "-o", "model.tflite"]),
+        (["quantize", "debug"], ["--data", "d.npz"]),
+    ],
+)
+def test_a_saved_model_is_refused_with_what_to_save_instead(
+    command: list[str], options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("d.npz", **{f"{x}_{split}": np.zeros((4, 2)) for x in "xy" for split in ("train", "val", "test")})
+    (tmp_path / "saved_model.pb").touch()
+    outcome = CliRunner().invoke(cli, [*command, str(tmp_path), *options])
+    assert "is a TensorFlow SavedModel, not a Keras file" in str(outcome.exception)
 
 
 def test_verify_prints_what_changed_and_exits_with_1(tmp_path: Path) -> None:
