@@ -270,6 +270,11 @@ def _explain(path: Path, configuration: dict[str, Any], error: Exception) -> Mod
             f"{path} has a Lambda layer, whose Python code would run on loading: make it a layer class of a module "
             "and name that module with --import MODULE"
         )
+    if "Python lambda" in said:
+        return ModelError(
+            f"{path} has a lambda, as its loss, a metric or an activation, say, whose code would run on loading: put a "
+            "function of a module in its place, save the model again and name that module with --import MODULE"
+        )
     first_line = said.strip().splitlines()[0] if said.strip() else repr(error)
     if version.startswith("2."):
         return ModelError(

@@ -218,6 +218,18 @@ def test_a_lambda_layer_is_refused_since_loading_it_would_run_code(tmp_path):
     assert "Lambda layer" in refusal(saved(tmp_path, model))
 
 
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_a_lambda_elsewhere_is_refused_with_what_to_put_in_its_place(tmp_path):
+    model = small()
+    model.compile(loss=lambda wanted, given: given - wanted)
+
+    message = refusal(saved(tmp_path, model))
+
+    assert "has a lambda" in message
+    assert "--import MODULE" in message
+    assert "safe_mode" not in message
+
+
 def test_a_layer_that_is_channels_first_is_named(tmp_path):
     inputs = keras.Input((3, 8, 8))
     model = keras.Model(inputs, layers.ZeroPadding2D(data_format="channels_first", name="padded")(inputs))
