@@ -66,7 +66,9 @@ def convert_model(
 
         why = why_not_sparse(model, options.format)
         if why is not None:
-            raise ConversionError(f"{output.name} cannot leave zeros out: {why}")
+            raise ConversionError(
+                f'{output.name} cannot leave zeros out: {why}. With convert.sparse = "never" they are written'
+            )
 
     with tempfile.TemporaryDirectory(prefix="edgepress-") as scratch, translated():
         saved_model = Path(scratch) / "saved_model"
