@@ -462,6 +462,18 @@ def test_a_model_that_ends_in_logits_is_refused_beside_one_that_ends_in_probabil
         check_files(DistillStep(kind="distill", **word), made(dense_net))
 
 
+@pytest.mark.parametrize("named", ["teacher", "student"])
+def test_a_model_of_other_outputs_is_refused_by_its_name(named, tmp_path):
+    inputs = keras.Input((6,))
+    file = tmp_path / "other.keras"
+    keras.Model(inputs, layers.Dense(5, activation="softmax")(inputs)).save(file)
+    word = {"teacher": (str(file),)} if named == "teacher" else {"student": str(file)}
+
+    said = r"other\.keras has outputs of shape \[\(None, 5\)\], the model \[\(None, 3\)\]"
+    with pytest.raises(CompressionError, match=said):
+        check_files(DistillStep(kind="distill", **word), made(dense_net))
+
+
 def test_models_of_several_inputs_and_outputs_of_several_kinds_are_taught():
     inputs = {"a": keras.Input((6,), name="a"), "b": keras.Input((6,), name="b")}
     x = layers.Dense(8, activation="relu", name="hidden")(layers.Concatenate(name="both")(list(inputs.values())))

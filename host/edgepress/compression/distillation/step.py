@@ -63,7 +63,7 @@ def check_files(settings: DistillStep, original: Any) -> None:
     files = [*settings.teacher, *([settings.student] if isinstance(settings.student, str) else [])]
     for file in files:
         named = load_model(Path(file))
-        check_pair(named, original)
+        check_pair(named, original, names=(Path(file).name, "the model"))
         for its, ours in zip(*map(last_activations, (named, original)), strict=True):
             if its != ours and {its, ours} & _PROBABILITIES:
                 raise CompressionError(
@@ -72,8 +72,11 @@ def check_files(settings: DistillStep, original: Any) -> None:
                 )
 
 
-def check_pair(teacher: Any, student: Any) -> None:
+def check_pair(teacher: Any, student: Any, names: tuple[str, str] = ("the teacher", "the student")) -> None:
     """Check that two models take and give tensors of the same shapes.
+
+    Args:
+        names: what an error calls them.
 
     Raises:
         CompressionError: they do not.
@@ -85,7 +88,7 @@ def check_pair(teacher: Any, student: Any) -> None:
         shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (of_teacher, of_student)]
         if shapes[0] != shapes[1]:
             raise CompressionError(
-                f"teacher and student do not fit: the teacher has {what} of shape {shapes[0]}, the student {shapes[1]}"
+                f"teacher and student do not fit: {names[0]} has {what} of shape {shapes[0]}, {names[1]} {shapes[1]}"
             )
 
 
