@@ -89,8 +89,8 @@ def check_supported(model: Any) -> None:
     """Check that a model is a graph that can be compressed and converted.
 
     Raises:
-        ModelError: it is subclassed, has layers that are channels_first or keep their state, takes words, or a dimension
-            other than the batch is not fixed.
+        ModelError: it is subclassed, has layers that are channels_first or keep their state, takes words, or a
+            dimension other than the batch is not fixed.
     """
     from edgepress.compression.graph.reader import read
 

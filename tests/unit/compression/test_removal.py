@@ -75,7 +75,8 @@ def test_a_layer_without_a_rule_is_named_though_it_keeps_no_other_from_being_pru
 
     _, skipped = removable_groups(channels_in(model), structure)
 
-    assert {skip.layer: skip.why for skip in skipped}["film"].startswith("there is no rule for the channels of ConvLSTM2D")
+    reasons = {skip.layer: skip.why for skip in skipped}
+    assert reasons["film"].startswith("there is no rule for the channels of ConvLSTM2D")
 
 
 def test_the_step_prunes_fine_tunes_and_says_what_it_did():
