@@ -47,7 +47,7 @@ def run(
     model: str | Path,
     *,
     data: str | Dataset,
-    recipes: Sequence[str],
+    recipes: Sequence[str | Recipe],
     devices: Sequence[str],
     metric: str | None = None,
     imports: Sequence[str] = (),
@@ -68,7 +68,7 @@ def run(
     Args:
         model: a ``.keras`` file.
         data: what ``--data`` takes (a .npz file, a folder of pictures or ``module:function``), or a Dataset.
-        recipes: names of shipped recipes, or TOML files.
+        recipes: names of shipped recipes, TOML files, or recipes made in Python.
         devices: names of the inventory, or ``@group``; ``local`` is this machine.
         metric: instead of the one that the model was compiled with.
         imports: modules to import first, for custom layers.
@@ -109,7 +109,7 @@ def compress(
     model: str | Path,
     *,
     data: str | Dataset,
-    recipes: Sequence[str],
+    recipes: Sequence[str | Recipe],
     output: str | Path,
     devices: Sequence[str] = (),
     metric: str | None = None,
@@ -276,17 +276,17 @@ def _open(path: Path) -> Artifact | TFLiteModel:
     return Artifact.of_file(path) or inspect(path)
 
 
-def _recipes(names: Sequence[str]) -> list[Recipe]:
+def _recipes(wanted: Sequence[str | Recipe]) -> list[Recipe]:
     """Read recipes: every typo is found before the first training.
 
     Raises:
         RecipeError: there are none, one cannot be read, several have one name, or say different things of the input.
     """
-    from edgepress.compression.recipe import load_recipe
+    from edgepress.compression.recipe import Recipe, load_recipe
 
-    if not names:
+    if not wanted:
         raise RecipeError("no recipe is named")
-    recipes = [load_recipe(name) for name in names]
+    recipes = [one if isinstance(one, Recipe) else load_recipe(one) for one in wanted]
     twice = [name for name, count in Counter(recipe.name for recipe in recipes).items() if count > 1]
     if twice:
         raise RecipeError(f"several of the recipes are called {twice[0]!r}: give each a name of its own")

@@ -97,6 +97,15 @@ def test_compress_takes_its_output_as_a_string(tmp_path: Path) -> None:
             edgepress.compress("model.keras", data="data.npz", recipes=recipes, output=str(tmp_path))
 
 
+def test_recipes_made_in_python_are_taken_as_they_are() -> None:
+    step = edgepress.load_recipe("prune50-int8").step[0]
+    recipes = [
+        edgepress.Recipe(name=f"prune{share}", step=(step.model_copy(update={"sparsity": share}),))
+        for share in (0.25, 0.75)
+    ]
+    assert _recipes([*recipes, "int8"]) == [*recipes, edgepress.load_recipe("int8")]
+
+
 def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('name = "int8"\n')
     with pytest.raises(RecipeError, match="several of the recipes are called 'int8'"):
