@@ -80,6 +80,13 @@ def test_logits_are_those_before_a_softmax_with_a_mask():
     assert (found == 2).all()
 
 
+@pytest.mark.parametrize("squashing", [layers.Softmax(), layers.Activation("sigmoid"), ops.softmax, ops.sigmoid])
+def test_logits_are_those_before_what_squashes_them(squashing):
+    (found,) = logits(model_of(lambda x: ops.multiply(x, 2.0), squashing), [np.ones((1, 4), np.float32)])
+
+    assert (found == 2).all()
+
+
 def test_a_model_in_float64_has_the_same_layers_and_weights_and_computes_in_it():
     model = made(residual_cnn)
     double = in_double(model)
