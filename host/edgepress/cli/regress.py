@@ -56,7 +56,7 @@ def regress(
     """Hold the newest rows against a baseline; exit with 3 when something got worse than allowed.
 
     A latency counts only where it exceeds the noise as well, and both rows are stable. Exit codes: 0 no regression, 3 a
-    regression, 1 nothing could be compared or judged.
+    regression, 1 nothing could be compared, or something that is limited was judged of no pair.
     """
     from edgepress.cli import printing
     from edgepress.table import comparison_text

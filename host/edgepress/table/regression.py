@@ -111,24 +111,28 @@ def find_regressions(
     size, and on the same data the same accuracy.
 
     Raises:
-        TableError: no row of the candidate has a counterpart in the baseline, or of no pair anything that is limited
-            could be judged: silence is not success.
+        TableError: no row of the candidate has a counterpart in the baseline, or something that is limited could be
+            judged of no pair, and nothing else has failed: silence is not success.
     """
     pairs = [compare_rows(evidence, one, other, varies) for one, other in pair_up(baseline, candidate, varies)]
     if not pairs:
         raise TableError("the candidate has no row that the baseline has, too: nothing was compared")
     findings = [finding for pair in pairs for finding in _findings(pair, limits)]
     wrong = tuple(pair.after for pair in pairs if pair.after.output_check == "wrong")
-    if not wrong and all(finding.outcome is Outcome.UNJUDGED for finding in findings):
-        reasons = sorted({f"{finding.change.metric}: {finding.why}" for finding in findings})
-        raise TableError(
-            f"nothing was judged ({'; '.join(reasons) or 'no pair has what the limits are of'}): measure both on a "
-            "real board, in two processes or more, with the same data, or set a limit for what both rows state"
-        )
+    judged = {finding.change.metric for finding in findings if finding.outcome is not Outcome.UNJUDGED}
+    silent = [finding for finding in findings if finding.change.metric not in judged]
     compared = {_name(pair.before) for pair in pairs}
     newest = {_name(row): row for row in baseline}
     missing = tuple(row for name, row in newest.items() if name not in compared)
-    return Regression(tuple(findings), missing, wrong)
+    regression = Regression(tuple(findings), missing, wrong)
+    if (silent or not findings) and not regression.failed:
+        reasons = sorted({f"{finding.change.metric}: {finding.why}" for finding in silent})
+        raise TableError(
+            f"nothing was judged of {'; '.join(reasons) or 'what the limits are of, since no pair has it'}: measure "
+            "both on a real board until their rows are stable, in two processes or more, with the same data, or set a "
+            "limit for what both rows state"
+        )
+    return regression
 
 
 def _name(row: Result) -> tuple[object, ...]:

@@ -299,19 +299,32 @@ class TestRegressions:
             ({"facts": dataclasses.replace(FACTS, emulated=True)}, LATENCY, "p50: measured under emulation"),
             ({"run": measured(2e5, processes=40, noise=0.08)}, LATENCY, "p50: a row is unstable"),
             ({"data_sha256": "00" * 32}, Limits(metric=0.01), "accuracy: judged on other data"),
-            ({"board_metric": None, "host_metric": None}, Limits(metric=0.01), "no pair has what the limits are of"),
+            (
+                {"board_metric": None, "host_metric": None},
+                Limits(metric=0.01),
+                "what the limits are of",
+            ),
         ],
     )
     def test_judging_nothing_is_no_success_either(
         self, sqlite_store: ResultStore, changes: dict[str, Any], limits: Limits, why: str
     ) -> None:
         one, other = put(sqlite_store, "int8", 1e5), put(sqlite_store, "int8", 2e5, **changes)
-        with pytest.raises(TableError, match=f"nothing was judged .*{why}"):
+        with pytest.raises(TableError, match=f"nothing was judged of {why}"):
             find_regressions(sqlite_store.evidence, [one], [other], limits)
         wrong = dataclasses.replace(other, output_check="wrong")
         assert find_regressions(sqlite_store.evidence, [one], [wrong], limits).failed
-        both = dataclasses.replace(limits, size=0.05)
-        assert not find_regressions(sqlite_store.evidence, [one], [other], both).failed
+
+    def test_a_limit_that_could_be_judged_of_no_pair_is_no_success_though_others_were_kept(
+        self, sqlite_store: ResultStore
+    ) -> None:
+        one = put(sqlite_store, "int8", 1e5)
+        unstable = put(sqlite_store, "int8", 2e5, run=measured(2e5, processes=40, noise=0.08))
+        both = dataclasses.replace(LATENCY, size=0.05)
+        with pytest.raises(TableError, match="nothing was judged of p50: a row is unstable"):
+            find_regressions(sqlite_store.evidence, [one], [unstable], both)
+        before, after = put(sqlite_store, "float32", 1e5), put(sqlite_store, "float32", 1e5)
+        assert not find_regressions(sqlite_store.evidence, [one, before], [unstable, after], both).failed
 
     def test_the_comment_names_what_was_missing_and_holds_no_markup_of_others(self, sqlite_store: ResultStore) -> None:
         hostile = "<img src=x onerror=alert(1)>|`**"
