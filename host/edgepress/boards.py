@@ -103,8 +103,8 @@ class Outcome:
         }
 
 
-def reach(devices: Sequence[str], terms: Terms, progress: Progress) -> list[str]:
-    """Resolve names and groups; find out before long work whether each device answers and has the runtime.
+def reach(devices: str | Sequence[str], terms: Terms, progress: Progress) -> list[str]:
+    """Resolve a name or group, or several; find out before long work whether each device answers and has the runtime.
 
     Raises:
         InputError: no device is named. UnknownDeviceError, TransportError, ProvisioningError: a device is not there, or
@@ -112,7 +112,8 @@ def reach(devices: Sequence[str], terms: Terms, progress: Progress) -> list[str]
     """
     if not devices:
         raise InputError("no device is named")
-    names = [config.name for config in Inventory.load().resolve(devices)]
+    named = [devices] if isinstance(devices, str) else devices
+    names = [config.name for config in Inventory.load().resolve(named)]
     with progress.task("reaching devices", len(names)) as task:
         for done, name in enumerate(names):
             task.update(done, message=name)

@@ -68,8 +68,8 @@ def run(
     Args:
         model: a ``.keras`` file.
         data: what ``--data`` takes (a .npz file, a folder of pictures or ``module:function``), or a Dataset.
-        recipes: names of shipped recipes, TOML files, or recipes made in Python.
-        devices: names of the inventory, or ``@group``; ``local`` is this machine.
+        recipes: names of shipped recipes, TOML files, or recipes made in Python; one or several.
+        devices: names of the inventory, or ``@group``, one or several; ``local`` is this machine.
         metric: instead of the one that the model was compiled with.
         imports: modules to import first, for custom layers.
         seed: of training inside steps, splits and sampling.
@@ -286,7 +286,8 @@ def _recipes(wanted: Sequence[str | Recipe]) -> list[Recipe]:
 
     if not wanted:
         raise RecipeError("no recipe is named")
-    recipes = [one if isinstance(one, Recipe) else load_recipe(one) for one in wanted]
+    several = [wanted] if isinstance(wanted, str) else wanted
+    recipes = [one if isinstance(one, Recipe) else load_recipe(one) for one in several]
     twice = [name for name, count in Counter(recipe.name for recipe in recipes).items() if count > 1]
     if twice:
         raise RecipeError(f"several of the recipes are called {twice[0]!r}: give each a name of its own")

@@ -12,7 +12,7 @@ from edgepress.artifacts import Artifact
 from edgepress.conversion import inspect
 from edgepress.data import Dataset
 from edgepress.data.pictures import Pictures
-from edgepress.errors import DataError, InputError, ModelError, RecipeError
+from edgepress.errors import DataError, InputError, ModelError, RecipeError, UnknownDeviceError
 from edgepress.pipeline import _recipes
 from support.compress_models import dense_net
 
@@ -104,6 +104,12 @@ def test_recipes_made_in_python_are_taken_as_they_are() -> None:
         for share in (0.25, 0.75)
     ]
     assert _recipes([*recipes, "int8"]) == [*recipes, edgepress.load_recipe("int8")]
+
+
+def test_one_name_alone_is_a_recipe_or_a_device(tmp_path: Path) -> None:
+    assert _recipes("int8") == _recipes(["int8"])
+    with pytest.raises(UnknownDeviceError, match="'nowhere'"):
+        edgepress.run("model.keras", data="data.npz", recipes="int8", devices="nowhere", db=str(tmp_path / "table.db"))
 
 
 def test_two_recipes_of_one_name_are_refused(tmp_path: Path) -> None:
