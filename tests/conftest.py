@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from edgepress_converters.pool import WorkerPool
+
+settings.register_profile("patient")  # a busy machine makes any example slow
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

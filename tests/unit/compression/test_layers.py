@@ -102,7 +102,7 @@ def test_a_shortcut_leaves_out_what_nothing_needs_any_more():
     assert rebuild(shorter).output_shape == (None, 2)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(models())
 def test_a_graph_without_shortcuts_stays_the_same(model):
     assert largest_difference(rebuild(bypass(read(model), {})), model) == 0

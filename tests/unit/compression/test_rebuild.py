@@ -11,7 +11,7 @@ from support.compress_models import largest_difference, made, models, randomised
 layers = keras.layers
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(models())
 def test_a_model_rebuilt_without_replacements_computes_the_same(model):
     copy = copy_of(model)

@@ -134,7 +134,7 @@ def test_bytes_are_run_through_a_graph_as_the_numbers_that_its_inputs_take():
     np.testing.assert_array_equal(seen["stem"], pictures)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(models())
 def test_running_a_graph_node_by_node_is_running_the_model(model):
     graph = read(model)

@@ -156,7 +156,7 @@ def test_a_shared_layer_is_factorized_once_for_all_its_calls():
     np.testing.assert_allclose(predict(factorized, (data,))[0], predict(model, (data,))[0], atol=1e-4)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(models(), st.sampled_from(["svd", "spatial-svd", "tucker2", "cp"]))
 def test_any_model_stays_what_it_is_when_all_its_layers_are_factorized_at_full_rank(model, method):
     graph = read(model)

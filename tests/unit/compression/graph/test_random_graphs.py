@@ -5,7 +5,7 @@ from support.channel_surgery import cut
 from support.compress_models import models
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(models(), st.floats(0.1, 0.9), st.integers(0, 99))
 def test_the_proof_holds_for_any_graph(model, share, seed):
     surgery = cut(model, share, seed)

@@ -162,7 +162,7 @@ def test_a_file_of_many_structures_is_integer_throughout_and_says_what_the_keras
     assert np.abs(answers - predict(model, inputs)[0]).max() <= 4 * file.outputs[0].scale
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(models())
 def test_any_graph_computes_the_same_while_nothing_is_rounded(model):
     copy = annotate(model).model

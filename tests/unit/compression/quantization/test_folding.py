@@ -84,7 +84,7 @@ def test_where_nothing_can_take_it_in_it_stays(build, why):
     assert largest_difference(model, folded.model) == 0
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(models())
 def test_folding_changes_no_output_of_any_graph(model):
     folded = fold_batchnorm(model)
