@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from edgepress_converters.pool import WorkerPool
 
-settings.register_profile("patient")  # a busy machine makes any example slow
+settings.register_profile("patient", deadline=None)  # a busy machine makes any example slow
 settings.load_profile("patient")
 
 
