@@ -13,7 +13,7 @@ import numpy as np
 from keras.src import ops as operations
 
 from edgepress.compression.graph.liveness import peak_activation_bytes
-from edgepress.compression.graph.reader import Graph, Node, Shape, read
+from edgepress.compression.graph.reader import Graph, Node, Shape, TensorRef, read
 from edgepress.compression.quantization.layers import FakeQuant
 
 _layers = keras.layers
@@ -96,13 +96,15 @@ def _macs(graph: Graph, node: Node) -> int | None:
     if isinstance(layer, _layers.MultiHeadAttention | _layers.GroupQueryAttention):
         return _of_attention(layer, *(_positions(graph.shape_of(node.argument(name))) for name in ("query", "value")))
     if isinstance(layer, _layers.Attention | _layers.AdditiveAttention):
-        (queries, depth), (values, width) = (graph.shape_of(ref)[1:] for ref in node.inputs[:2])
-        return (queries or 1) * (values or 1) * ((depth or 1) + (width or 1))
+        values, width = (size or 1 for size in graph.shape_of(node.inputs[1])[-2:])
+        return size_in * values * ((shape_in[-1] or 1) + width)
     if isinstance(layer, _layers.Dot):
         axes = (layer.axes,) * 2 if isinstance(layer.axes, int) else layer.axes
         return _size_of(node.output_shapes[0]) * (shape_in[axes[0]] or 1)
     if isinstance(layer, operations.numpy.Matmul):
-        return _size_of(node.output_shapes[0]) * (shape_in[-1] or 1)
+        first = node.argument("x1")  # which may be a constant
+        shape = graph.shape_of(first) if isinstance(first, TensorRef) else np.shape(first)
+        return _size_of(node.output_shapes[0]) * (shape[-1] or 1)
     if isinstance(layer, operations.numpy.Einsum):
         return _of_letters(layer.subscripts, [graph.shape_of(ref) for ref in node.inputs])
     return 0 if isinstance(layer, _layers.Embedding) else None

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 from edgepress.training.cost import cost_of
@@ -103,3 +104,12 @@ def test_a_product_of_two_tensors_costs_a_multiplication_for_each_pair(product, 
     a, b = keras.Input((5, 4)), keras.Input((7, 4))
 
     assert cost_of(keras.Model([a, b], product(a, b))).macs == macs
+
+
+def test_products_are_counted_on_more_axes_and_with_a_constant_in_front():
+    query, value, key = keras.Input((2, 5, 4)), keras.Input((2, 7, 3)), keras.Input((2, 7, 4))
+    by_head = keras.Model([query, value, key], layers.Attention()([query, value, key]))
+    inputs = keras.Input((5, 4))
+
+    assert cost_of(by_head).macs == 2 * 5 * 7 * (4 + 3)
+    assert cost_of(keras.Model(inputs, keras.ops.matmul(np.ones((3, 5), np.float32), inputs))).macs == 3 * 5 * 4
